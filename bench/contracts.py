@@ -1,0 +1,156 @@
+"""What a method and a tokenizer are to the harness. Torch-free: names and shapes only.
+
+A plugin author writes one `MethodSpec` (entry-point group `bench.methods`, or `--plugin FILE`).
+Its `build(settings, context)` returns a `torch.nn.Module` of one of two kinds:
+
+- a *network*: `forward(images) -> logits` (N, 1, H, W). The harness supplies the recipe's loss
+  and the sigmoid.
+- a *full method*: has `loss(batch) -> {"loss": scalar, ...}` and `predict(images) -> probs`.
+
+images: float32 in [0, 1], (N, 3, H, W). masks: float32 in {0, 1}, (N, 1, H, W).
+probs: float32 in [0, 1], (N, 1, H, W).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from bench.recipes import SHARED, Frozen, Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class Settings(Frozen):
+    """A method's own options: JSON-able, frozen, unknown fields refused."""
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """What the harness gives a method when it builds it.
+
+    image_size: side of the square images that the network will see, after `SizeRule`.
+    tokenizer: the frozen tokenizer of the cell, or None where the method takes none.
+    load_weights: False when only the architecture matters (counting on the meta device): then
+        nothing pretrained may be read or fetched.
+    """
+
+    image_size: int = 224
+    tokenizer: "Tokenizer | None" = None
+    load_weights: bool = True
+
+
+@dataclass
+class Batch:
+    """One training batch on the device.
+
+    images: float32 in [0, 1], (N, 3, H, W); masks: float32 in {0, 1}, (N, 1, H, W).
+    image_latents, mask_latents: float32 (N, C, H/f, W/f), given only to methods with a tokenizer.
+    image_latents_std: the posterior's standard deviation, where the tokenizer has one.
+    """
+
+    images: "Tensor"
+    masks: "Tensor"
+    image_latents: "Tensor | None" = None
+    mask_latents: "Tensor | None" = None
+    image_latents_std: "Tensor | None" = None
+
+
+@dataclass(frozen=True)
+class SizeRule:
+    """The square image sizes a network takes: exactly `fixed`, or multiples of `multiple`.
+
+    The harness resizes images to `fit(size)` for the network and probabilities back, so every
+    method is scored on the same grid.
+    """
+
+    multiple: int = 1
+    fixed: int | None = None
+
+    def fit(self, size: int) -> int:
+        """The side the network gets when the harness works at `size`: never smaller."""
+        if self.fixed is not None:
+            return self.fixed
+        return -(-size // self.multiple) * self.multiple
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """Everything the harness knows of a method before building it.
+
+    name: as typed by users; title: as printed in tables; family: the tables' row group.
+    build: `(settings, context) -> nn.Module`.
+    recipe: the native recipe, as the method's authors train it.
+    tokenizer: name of the default tokenizer, or None for methods without one.
+    summary, citation, upstream, licence: what `bench describe` prints.
+    count_explanation: why the exact count differs from the paper's printed one, if it does.
+    reduced: settings under which the contract test can overfit on a CPU in seconds.
+    """
+
+    name: str
+    title: str
+    family: str
+    build: "Callable[[Any, BuildContext], nn.Module]"
+    summary: str
+    citation: str
+    upstream: str = ""
+    licence: str = ""
+    settings: type[Settings] = Settings
+    recipe: Recipe = SHARED
+    size: SizeRule = field(default_factory=SizeRule)
+    tokenizer: str | None = None
+    count_explanation: str = ""
+    reduced: dict[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class FullMethod(Protocol):
+    """A method with its own objective."""
+
+    def loss(self, batch: Batch) -> "dict[str, Tensor]":
+        """Scalars by name; "loss" is what the optimizer minimises, the others are logged."""
+        ...
+
+    def predict(self, images: "Tensor") -> "Tensor":
+        """Probabilities float32 in [0, 1], (N, 1, H, W), of images (N, 3, H, W) in [0, 1].
+
+        Randomness is drawn from torch's global generator, which the harness seeds per call.
+        """
+        ...
+
+    # Optional, looked up by name:
+    # predict_latents(image_latents) -> probs: predict from cached latents of the images.
+    # predict_step(images) -> Tensor: what one inference costs, for GMACs and latency, where
+    #     predict() runs many sampling steps.
+    # after_step() -> None: called after each optimizer step.
+
+
+class Tokenizer(Protocol):
+    """A frozen image tokenizer: an `nn.Module` whose parameters never require gradients."""
+
+    name: str
+    latent_channels: int
+    factor: int  # an image of side S has latents of side S / factor
+    has_posterior: bool  # posterior() gives a standard deviation
+    num_tokens: int | None  # size of the codebook, None when continuous
+    weights_hash: str  # sha256 over names, shapes and bytes of the weights, "untrained" without any
+
+    def encode(self, images: "Tensor") -> "Tensor":
+        """Scaled latents float32 (N, C, H/f, W/f) of images in [0, 1]: the posterior's mean."""
+        ...
+
+    def posterior(self, images: "Tensor") -> "tuple[Tensor, Tensor]":
+        """(mean, standard deviation), both scaled like `encode`; ValueError without a posterior."""
+        ...
+
+    def decode(self, latents: "Tensor") -> "Tensor":
+        """Images (N, 3, H, W), nominally in [0, 1] and not clamped; differentiable in `latents`."""
+        ...
+
+    def encode_tokens(self, images: "Tensor") -> "Tensor":
+        """Code indices int64 (N, H/f, W/f); ValueError for a continuous tokenizer."""
+        ...
+
+    def decode_tokens(self, tokens: "Tensor") -> "Tensor":
+        """Images of code indices (N, H/f, W/f), as `decode`."""
+        ...

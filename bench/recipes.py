@@ -1,0 +1,51 @@
+"""How a method is trained, as data: the shared recipe, and the type of every native one."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Frozen(BaseModel):
+    """A record that is checked when built, never changes and refuses unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Recipe(Frozen):
+    """One training recipe; the trainer reads nothing else.
+
+    Rates are per step of the optimizer at the given batch size. `epochs` is the length of a full
+    (paper) run; a profile may shorten it, and the cell records the length that ran.
+    """
+
+    name: str
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: Literal["constant", "cosine", "cosine-restarts", "poly", "linear"] = "cosine"
+    schedule_unit: Literal["epoch", "step"] = "epoch"
+    period: int | None = Field(None, gt=0)  # of cosine-restarts, in schedule units
+    mirrored: bool = False  # cosine-restarts that rise again instead of jumping (CosineAnnealingLR)
+    power: float = 0.9  # of poly
+    min_lr: float = Field(0.0, ge=0)
+    warmup: float = Field(0.0, ge=0)  # in schedule units, linear
+    warmup_from: float = Field(0.0, ge=0, le=1)  # share of lr at which warm-up starts
+    epochs: int = Field(1000, gt=0)
+    steps_per_epoch: int | None = Field(None, gt=0)  # None: one pass over the training cases
+    batch_size: int = Field(8, gt=0)
+    drop_last: bool = True
+    loss: str = "bce+dice"  # of networks that only map images to logits; see bench/losses.py
+    augmentation: str = "shared"  # see bench/augment.py
+    image_size: int | None = Field(None, gt=0)  # None: the profile's
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    grad_clip: float | None = Field(None, gt=0)  # max norm
+    foreground_share: float = Field(0.0, ge=0, le=1)  # of each batch forced to hold foreground
+    patience: int | None = Field(None, gt=0)  # epochs without a better validation DSC
+
+
+SHARED = Recipe(name="shared", warmup=5, epochs=1000)
+"""One recipe for every method: AdamW 2e-3, cosine with 5 epochs of warm-up, batch 8 (GMS, AAAI
+2025, Implementation Details), flips, quarter turns, small affine and HSV jitter."""
