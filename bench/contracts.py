@@ -81,7 +81,8 @@ class MethodSpec:
     name: as typed by users; title: as printed in tables; family: the tables' row group.
     build: `(settings, context) -> nn.Module`.
     recipe: the native recipe, as the method's authors train it.
-    tokenizer: name of the default tokenizer, or None for methods without one.
+    tokenizer: the role of tokenizer it needs, "continuous" or "discrete" (the profile names which
+        tokenizer plays that role), or None.
     summary, citation, upstream, licence: what `bench describe` prints.
     count_explanation: why the exact count differs from the paper's printed one, if it does.
     reduced: settings under which the contract test can overfit on a CPU in seconds.
