@@ -1,5 +1,6 @@
 """How a method is trained, as data: the shared recipe, and the type of every native one."""
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,7 +27,8 @@ class Recipe(Frozen):
     nesterov: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
     schedule: Literal["constant", "cosine", "cosine-restarts", "poly", "linear"] = "cosine"
-    schedule_unit: Literal["epoch", "step"] = "epoch"
+    # What the schedule counts: whole epochs, optimizer steps, or epochs that advance with each step.
+    schedule_unit: Literal["epoch", "step", "smooth"] = "epoch"
     period: int | None = Field(None, gt=0)  # of cosine-restarts, in schedule units
     mirrored: bool = False  # cosine-restarts that rise again instead of jumping (CosineAnnealingLR)
     power: float = 0.9  # of poly
@@ -45,7 +47,64 @@ class Recipe(Frozen):
     foreground_share: float = Field(0.0, ge=0, le=1)  # of each batch forced to hold foreground
     patience: int | None = Field(None, gt=0)  # epochs without a better validation DSC
 
+    def shortened(self, epochs: int) -> "Recipe":
+        """This recipe over `epochs` passes of the data, its schedule scaled along.
 
-SHARED = Recipe(name="shared", warmup=5, epochs=1000)
+        Warm-up takes at most a tenth of the run; an epoch is one pass again, also where the full
+        recipe counts a fixed number of steps.
+        """
+        ratio = epochs / self.epochs
+        warmup = self.warmup * ratio if self.schedule_unit == "step" else self.warmup
+        return self.model_copy(
+            update={
+                "epochs": epochs,
+                "steps_per_epoch": None,
+                "warmup": min(warmup, epochs / 10) if self.schedule_unit != "step" else warmup,
+                "period": None if self.period is None else max(1, round(self.period * ratio)),
+                "patience": None
+                if self.patience is None or self.patience >= epochs
+                else self.patience,
+            }
+        )
+
+
+SHARED = Recipe(name="shared", schedule_unit="smooth", warmup=5, epochs=1000)
 """One recipe for every method: AdamW 2e-3, cosine with 5 epochs of warm-up, batch 8 (GMS, AAAI
 2025, Implementation Details), flips, quarter turns, small affine and HSV jitter."""
+
+
+def learning_rate(recipe: Recipe, epoch: int, step: int, steps_per_epoch: int) -> float:
+    """The rate of optimizer step `step` (0-based, within `epoch`, 0-based).
+
+    Warm-up rises linearly from `warmup_from` x lr; then the schedule falls from lr to min_lr.
+    Cosine: Loshchilov and Hutter 2017 (arXiv:1608.03983); poly: (1 - t)^power.
+    """
+    if recipe.schedule_unit == "step":
+        now, total = float(epoch * steps_per_epoch + step), recipe.epochs * steps_per_epoch
+    elif recipe.schedule_unit == "epoch":
+        now, total = float(epoch), recipe.epochs
+    else:
+        now, total = epoch + (step + 1) / steps_per_epoch, recipe.epochs
+    if now < recipe.warmup:
+        share = now / recipe.warmup
+        return recipe.lr * (recipe.warmup_from + (1 - recipe.warmup_from) * share)
+    elapsed = now - recipe.warmup
+    return _decayed(recipe, elapsed, max(total - recipe.warmup, 1e-12))
+
+
+def _decayed(recipe: Recipe, elapsed: float, total: float) -> float:
+    span = recipe.lr - recipe.min_lr
+    t = min(elapsed / total, 1.0)
+    match recipe.schedule:
+        case "constant":
+            return recipe.lr
+        case "cosine":
+            return recipe.min_lr + span * 0.5 * (1 + math.cos(math.pi * t))
+        case "poly":
+            return recipe.min_lr + span * (1 - t) ** recipe.power
+        case "linear":
+            return recipe.min_lr + span * (1 - t)
+        case "cosine-restarts":
+            phase = elapsed / (recipe.period or total)
+            phase = phase if recipe.mirrored else phase % 1
+            return recipe.min_lr + span * 0.5 * (1 + math.cos(math.pi * phase))

@@ -1,0 +1,63 @@
+"""Nested state (weights, optimizer, counters) in one safetensors file, without pickle.
+
+Tensors lie in the file under generated keys; everything else is JSON in the file's header, with a
+placeholder where a tensor belongs. Written atomically.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from bench.errors import BenchError
+from bench.files import write_bytes
+
+_TENSOR = "__tensor__"
+
+
+def save_state(path: Path, state: Any) -> None:
+    """Write nested dicts and lists of tensors and JSON values; dict keys may be str or int."""
+    tensors: dict[str, Tensor] = {}
+    skeleton = _take_tensors(state, tensors)
+    header = {"state": json.dumps(skeleton)}
+    write_bytes(path, save(tensors, metadata=header))
+
+
+def load_state(path: Path, device: torch.device | str = "cpu") -> Any:
+    """What `save_state` wrote. Raises BenchError when the file is damaged."""
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            skeleton = json.loads(file.metadata()["state"])
+            return _put_tensors(skeleton, file.get_tensor)
+    except Exception as error:
+        raise BenchError(
+            f"{path.name} cannot be read: {error}. It is damaged or no checkpoint of this harness; "
+            "delete it and run the cell again."
+        ) from error
+
+
+def _take_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        key = str(len(tensors))
+        tensors[key] = value.detach().cpu().contiguous().clone()
+        return {_TENSOR: key}
+    if isinstance(value, dict):
+        pairs = [[key, _take_tensors(item, tensors)] for key, item in value.items()]
+        return {"pairs": pairs}  # JSON would turn the optimizer's int keys into strings
+    if isinstance(value, list | tuple):
+        return [_take_tensors(item, tensors) for item in value]
+    return value
+
+
+def _put_tensors(value: Any, get: Any) -> Any:
+    if isinstance(value, list):
+        return [_put_tensors(item, get) for item in value]
+    if isinstance(value, dict):
+        if _TENSOR in value:
+            return get(value[_TENSOR])
+        return {key: _put_tensors(item, get) for key, item in value["pairs"]}
+    return value
