@@ -1,0 +1,78 @@
+"""From stored rows, one per case, to the numbers of a table cell.
+
+The per-image mean is primary. The pooled value (one confusion matrix over the whole test set, as
+EGE-UNet and MMSegmentation report) is a different quantity and is never printed unlabelled.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from bench.metrics.empty import overlap_when_empty
+
+Metric = Literal["dsc", "iou", "hd95", "hd95_directed"]
+METRICS: tuple[Metric, ...] = ("dsc", "iou", "hd95", "hd95_directed")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric over the cases of one test set.
+
+    mean, median, sd: over cases, in the metric's own unit ([0, 1], or px); sd has ddof 1 and is
+    None for a single case. pooled: from the summed counts, None for the distances, which have no
+    pooled form. cases: number of rows. empty_truth, empty_pred, empty_both: how many of them had
+    an empty mask, each of which counts as bench/metrics/empty.py rules.
+    """
+
+    mean: float
+    median: float
+    sd: float | None
+    pooled: float | None
+    cases: int
+    empty_truth: int
+    empty_pred: int
+    empty_both: int
+
+    @property
+    def empty(self) -> int:
+        """Cases in which at least one mask was empty."""
+        return self.empty_truth + self.empty_pred + self.empty_both
+
+
+def summarize(rows: pd.DataFrame, metric: Metric) -> Summary:
+    """Aggregate one metric over `rows`: the cases of one test set on one grid.
+
+    rows: the scores columns of a cell. Raises ValueError for no rows, for two grids at once, for a
+    case that comes twice and for a value that is not finite (the empty rule leaves none).
+    """
+    if rows.empty:
+        raise ValueError("no rows to aggregate")
+    if "grid" in rows and rows["grid"].nunique() > 1:
+        raise ValueError("rows of one grid only; select grid == 'network' or 'native' first")
+    if "case_id" in rows and rows["case_id"].duplicated().any():
+        raise ValueError("a case comes twice; aggregate one test set of one cell at a time")
+    values = rows[metric].astype("float64")
+    if not values.abs().lt(float("inf")).all():
+        raise ValueError(f"{metric} holds a value that is not finite; the empty rule forbids that")
+    empty = rows["empty"].value_counts()
+    return Summary(
+        mean=float(values.mean()),
+        median=float(values.median()),
+        sd=float(values.std(ddof=1)) if len(values) > 1 else None,
+        pooled=_pooled(rows, metric),
+        cases=len(rows),
+        empty_truth=int(empty.get("truth", 0)),
+        empty_pred=int(empty.get("pred", 0)),
+        empty_both=int(empty.get("both", 0)),
+    )
+
+
+def _pooled(rows: pd.DataFrame, metric: Metric) -> float | None:
+    """DSC or IoU of the summed counts, None for a distance."""
+    if metric not in ("dsc", "iou"):
+        return None
+    tp, wrong = int(rows["tp"].sum()), int(rows["fp"].sum() + rows["fn"].sum())
+    if tp + wrong == 0:
+        return overlap_when_empty("both")
+    return 2 * tp / (2 * tp + wrong) if metric == "dsc" else tp / (tp + wrong)

@@ -1,0 +1,73 @@
+"""The score of one case: counts first, then the ratios and distances made of them."""
+
+import math
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.metrics.empty import (
+    EmptyKind,
+    distance_when_empty,
+    overlap_when_empty,
+    which_empty,
+)
+from bench.metrics.surface import hd95_pair
+
+
+class CaseScores(TypedDict):
+    """One case on one grid. Counts in pixels, DSC and IoU in [0, 1], distances in pixels."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+    dsc: float
+    iou: float
+    hd95: float
+    hd95_directed: float
+    diagonal: float
+    empty: EmptyKind
+
+
+def score_case(pred: NDArray[np.bool_], truth: NDArray[np.bool_]) -> CaseScores:
+    """Counts, DSC, IoU and both HD95 of one predicted mask against the truth.
+
+    pred, truth: bool (H, W), any size. Distances are in pixels of that grid, never mm (the public
+    images carry no spacing); `diagonal` = sqrt(H^2 + W^2) px, so hd95 / diagonal is the share of
+    it. hd95 is medpy's value; hd95_directed the larger directed percentile (MONAI, DeepMind).
+    Raises ValueError for other shapes or types.
+    Source: Dice 1945, Jaccard 1912, Huttenlocher et al. 1993; empty rule: bench/metrics/empty.py.
+    """
+    _check(pred, truth)
+    height, width = truth.shape
+    tp = int(np.count_nonzero(pred & truth))
+    in_pred, in_truth = int(np.count_nonzero(pred)), int(np.count_nonzero(truth))
+    union = in_pred + in_truth - tp
+    diagonal = math.sqrt(height**2 + width**2)
+    kind = which_empty(in_pred, in_truth)
+    if kind == "none":
+        dsc, iou = 2 * tp / (in_pred + in_truth), tp / union
+        hd95, directed = hd95_pair(pred, truth)
+    else:
+        dsc = iou = overlap_when_empty(kind)
+        hd95 = directed = distance_when_empty(kind, diagonal)
+    return {
+        "tp": tp,
+        "fp": in_pred - tp,
+        "fn": in_truth - tp,
+        "tn": height * width - union,
+        "dsc": dsc,
+        "iou": iou,
+        "hd95": hd95,
+        "hd95_directed": directed,
+        "diagonal": diagonal,
+        "empty": kind,
+    }
+
+
+def _check(pred: NDArray[np.bool_], truth: NDArray[np.bool_]) -> None:
+    if pred.dtype != np.bool_ or truth.dtype != np.bool_:
+        raise ValueError(f"masks must be bool; got {pred.dtype} and {truth.dtype}")
+    if pred.shape != truth.shape or pred.ndim != 2 or 0 in pred.shape:
+        raise ValueError(f"need two masks of one shape (H, W); got {pred.shape}, {truth.shape}")
