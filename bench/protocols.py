@@ -1,0 +1,93 @@
+"""Protocols (what may be compared) and profiles (how much work), both read from data files."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from bench.errors import BenchError, unknown_name
+from bench.paths import PACKAGE
+from bench.recipes import Frozen
+
+Selection = Literal["last", "best-val", "best-test"]
+
+
+class Protocol(Frozen):
+    """The rules that make two numbers comparable.
+
+    split: a scheme of bench/splits.py. val_share: share of the training cases held out for
+    validation, by group. selection: which epoch's weights are scored. recipe: "shared" for one
+    recipe for all, "native" for each method's own. external_part: which cases of a foreign test
+    dataset are scored, its "test" part or "all".
+    """
+
+    name: str
+    title: str
+    split: Literal["default", "published", "imported", "random80", "grouped"]
+    split_seed: int = 0
+    val_share: float = Field(ge=0, lt=1)
+    selection: Selection
+    recipe: Literal["shared", "native"]
+    external_part: Literal["test", "all"] = "test"
+
+
+class Profile(Frozen):
+    """The size of the work: pictures, lengths, numerics and the tokenizers that play each role."""
+
+    name: str
+    title: str
+    phantoms: bool
+    image_size: int = Field(ge=32)
+    native_sizes: bool
+    epochs: int | None = Field(None, gt=0)  # None: the recipe's own length
+    train_cases: int = Field(0, ge=0)  # of each phantom dataset
+    test_cases: int = Field(0, ge=0)
+    precision: Literal["fp32", "bf16"]
+    channels_last: bool
+    compile: bool = False
+    validate_every: int = Field(gt=0)  # epochs
+    tokenizers: dict[Literal["continuous", "discrete"], str]
+    settings: dict[str, dict[str, Any]] = {}  # per method
+
+
+Model = TypeVar("Model", Protocol, Profile)
+
+
+def _read(model: type[Model], file: Path, name: str) -> Model:
+    known = tomllib.loads(file.read_text())
+    if name not in known:
+        raise unknown_name(model.__name__.lower(), name, known)
+    try:
+        return model(name=name, **known[name])
+    except ValidationError as error:
+        raise BenchError(f"{file.name}, [{name}]: {error}") from error
+
+
+def get_protocol(name: str) -> Protocol:
+    """The protocol called `name`, or `FILE.toml:NAME` of a file of one's own."""
+    return _read(Protocol, *_locate("protocols.toml", name))
+
+
+def get_profile(name: str) -> Profile:
+    """The profile called `name`, or `FILE.toml:NAME` of a file of one's own."""
+    return _read(Profile, *_locate("profiles.toml", name))
+
+
+def _locate(shipped: str, name: str) -> tuple[Path, str]:
+    file, colon, inner = name.rpartition(":")
+    if not colon:
+        return PACKAGE / "data" / shipped, name
+    if not Path(file).is_file():
+        raise BenchError(f"No file {file!r}. Write NAME of a shipped one or FILE.toml:NAME.")
+    return Path(file), inner
+
+
+def protocol_names() -> list[str]:
+    """The shipped protocols."""
+    return list(tomllib.loads((PACKAGE / "data" / "protocols.toml").read_text()))
+
+
+def profile_names() -> list[str]:
+    """The shipped profiles."""
+    return list(tomllib.loads((PACKAGE / "data" / "profiles.toml").read_text()))
