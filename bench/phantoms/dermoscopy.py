@@ -44,7 +44,7 @@ def _pigment(canvas: Canvas, skin: Field, distance: Field) -> Field:
     if canvas.chance(0.3):  # blue-white veil or regression
         veil = sigmoid(canvas.noise(5) - 0.8, 0.8)
         colour = blend(colour, (0.55, 0.55, 0.62), 0.8 * veil)
-    strength = canvas.uniform(0.22, 0.95)
+    strength = canvas.uniform(0.34, 0.95)
     softness = canvas.uniform(0.015, 0.09)
     # Density falls towards the border in most naevi and is patchy inside.
     density = 0.75 + 0.25 * np.clip(-distance / 0.12, 0.0, 1.0) + 0.12 * canvas.fractal(8, 2)
@@ -52,7 +52,7 @@ def _pigment(canvas: Canvas, skin: Field, distance: Field) -> Field:
     picture = blend(skin, colour, cover)
     inside = canvas.inside(distance + 0.01, 0.03)
     if canvas.chance(0.6):  # pigment network: dark mesh around pale holes
-        holes = canvas.dots(int(canvas.rng.integers(16, 27)), 0.3)
+        holes = canvas.dots(int(canvas.rng.integers(18, 29)), 0.42)
         mesh = sigmoid(holes - 0.45, 0.2)
         picture = picture - (0.14 * strength * inside * (mesh - 0.3))[..., None]
     if canvas.chance(0.5):  # globules
@@ -63,7 +63,7 @@ def _pigment(canvas: Canvas, skin: Field, distance: Field) -> Field:
 
 def _hairs(canvas: Canvas, picture: Field) -> Field:
     """Draw zero to ten thin curved hairs in one tint."""
-    count = int(canvas.rng.integers(0, 11)) if canvas.chance(0.65) else 0
+    count = int(canvas.rng.integers(1, 10)) if canvas.chance(0.55) else 0
     tint = np.array([0.16, 0.11, 0.09]) + canvas.uniform(0.0, 0.18)
     for _ in range(count):
         distance = canvas.arc(
@@ -83,9 +83,9 @@ def _gel(canvas: Canvas, picture: Field) -> Field:
         x, y = canvas.uniform(0.0, 1.0), canvas.uniform(0.0, 1.0)
         radius = canvas.uniform(0.012, 0.045)
         away = np.hypot(canvas.x - x, canvas.y - y)
-        rim = np.exp(-(((away - radius) / 0.006) ** 2))
+        rim = np.exp(-(((away - radius) / 0.005) ** 2))
         glint = np.exp(-((np.hypot(canvas.x - x + 0.4 * radius, canvas.y - y) / 0.008) ** 2))
-        picture = blend(picture, (0.97, 0.95, 0.93), np.clip(0.45 * rim + 0.8 * glint, 0.0, 1.0))
+        picture = blend(picture, (0.97, 0.95, 0.93), np.clip(0.3 * rim + 0.7 * glint, 0.0, 1.0))
     if canvas.chance(0.35):
         x, y = canvas.uniform(0.1, 0.9), canvas.uniform(0.1, 0.9)
         spread = canvas.uniform(0.08, 0.2)

@@ -63,9 +63,9 @@ def _mucosa(canvas: Canvas) -> Field:
 
 def _highlights(canvas: Canvas) -> Field:
     """Return coverage in [0, 1] of specular spots and streaks on wet tissue."""
-    level = canvas.uniform(1.6, 2.3)
-    spots = sigmoid(canvas.noise(26) + 0.6 * canvas.noise(6) - level, 0.25)
-    streaks = sigmoid(canvas.noise(10, 34) + 0.7 * canvas.noise(5) - level - 0.3, 0.25)
+    level = canvas.uniform(1.8, 2.9)
+    spots = sigmoid(canvas.noise(24) + 0.7 * canvas.noise(5) - level, 0.4)
+    streaks = sigmoid(canvas.noise(10, 34) + 0.7 * canvas.noise(5) - level - 0.35, 0.4)
     return np.clip(spots + streaks, 0.0, 1.0)
 
 
@@ -164,7 +164,7 @@ def render_kvasir_instrument(canvas: Canvas) -> tuple[Field, Mask]:
     """Draw a ``kvasir-instrument`` picture; (size, size, 3) in [0, 1] and the tools' mask."""
     picture = _mucosa(canvas)
     gloss = _highlights(canvas)
-    picture = blend(picture, (1.0, 0.96, 0.92), 0.9 * gloss)
+    picture = blend(picture, (1.0, 0.95, 0.91), 0.8 * gloss)
     sides = canvas.rng.permutation(4)
     count = 2 if canvas.chance(0.3) else 1
     mask = np.zeros((canvas.size, canvas.size), dtype=bool)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import digamma, polygamma
 
 from ._canvas import Canvas, Field, Mask, sigmoid
 
@@ -18,6 +19,7 @@ class Scanner:
     """Acquisition settings; lengths are fractions of the picture side."""
 
     speckle_cells: tuple[int, int]  # resolution cells across x and y
+    compounding: int  # independent views averaged into one picture; more is smoother
     speckle_gain: float  # weight of log-compressed speckle in the grey value
     gamma: float  # display curve; above 1 darkens
     gain: tuple[float, float]  # range of the overall gain
@@ -28,8 +30,9 @@ class Scanner:
 
 
 BUSI = Scanner(
-    speckle_cells=(72, 110),
-    speckle_gain=0.075,
+    speckle_cells=(58, 84),
+    compounding=3,
+    speckle_gain=0.08,
     gamma=1.0,
     gain=(0.85, 1.2),
     depth_slope=(-0.22, 0.05),
@@ -38,12 +41,13 @@ BUSI = Scanner(
     two_lesions=0.12,
 )
 BUS = Scanner(
-    speckle_cells=(38, 95),
+    speckle_cells=(30, 74),
+    compounding=1,
     speckle_gain=0.12,
     gamma=1.55,
     gain=(0.75, 1.05),
     depth_slope=(-0.05, 0.2),
-    lesion_radius=(0.1, 0.19),
+    lesion_radius=(0.115, 0.205),
     convex=True,
     two_lesions=0.08,
 )
@@ -90,6 +94,7 @@ def _draw_lesion(canvas: Canvas, radius: float, centre: tuple[float, float]) -> 
     kind = canvas.uniform(0.0, 1.0)
     flat = canvas.uniform(0.55, 0.95)
     tilt = canvas.uniform(-0.45, 0.45)
+    lobes: tuple[float, ...]
     if kind < 0.3:
         lobes, rough, echo = (0.04, 0.02), 0.003, canvas.uniform(0.06, 0.16)
         posterior, margin = canvas.uniform(0.06, 0.2), 0.025
@@ -144,14 +149,19 @@ def _distractors(canvas: Canvas, echo: Field) -> Field:
     return echo
 
 
-def _speckle(canvas: Canvas, cells: tuple[int, int]) -> Field:
+def _speckle(canvas: Canvas, cells: tuple[int, int], views: int) -> Field:
     """Return log-compressed fully developed speckle, (size, size), mean about 0, std about 1.
 
-    The envelope of a circular Gaussian field is Rayleigh distributed; its logarithm has
-    standard deviation pi / sqrt(24) = 0.64 and mean log(sqrt(2)) - gamma_Euler / 2 = 0.06.
+    The intensity of a circular Gaussian field is exponentially distributed, so the mean of
+    ``views`` independent ones follows a Gamma law with that shape; digamma and trigamma give
+    mean and variance of its logarithm.
     """
-    envelope = np.hypot(canvas.noise(*cells), canvas.noise(*cells))
-    return (np.log(np.maximum(envelope, 0.05)) - 0.06) / 0.64
+    intensity = canvas.noise(*cells) ** 2 + canvas.noise(*cells) ** 2
+    for _ in range(views - 1):
+        intensity = intensity + canvas.noise(*cells) ** 2 + canvas.noise(*cells) ** 2
+    # The floor keeps single dark fringes from becoming black worms on the display.
+    level = np.log(np.maximum(intensity / (2 * views), 0.04))
+    return (level - float(digamma(views)) + np.log(views)) / np.sqrt(float(polygamma(1, views)))
 
 
 def _convex_depth(canvas: Canvas) -> tuple[Field, Field]:
@@ -185,7 +195,9 @@ def _render(canvas: Canvas, scanner: Scanner) -> tuple[Field, Mask]:
     # Log compression turns multiplicative speckle additive, but the noise floor hides it in
     # nearly echo-free tissue.
     visible = 0.35 + 0.65 * np.clip(echo / 0.4, 0.0, 1.3)
-    grey = echo + scanner.speckle_gain * visible * _speckle(canvas, scanner.speckle_cells)
+    grey = echo + scanner.speckle_gain * visible * _speckle(
+        canvas, scanner.speckle_cells, scanner.compounding
+    )
     grey = np.clip(grey * canvas.uniform(*scanner.gain), 0.0, 1.0) ** scanner.gamma * sector
     return np.repeat(grey[..., None], 3, axis=2), mask & (sector > 0.5)
 
