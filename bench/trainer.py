@@ -1,5 +1,6 @@
 """One training loop for every method, readable top to bottom."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -178,7 +179,7 @@ class _LossMeans:
 
     def means(self, epoch: int) -> dict[str, float]:
         means = {name: float(total) / self.steps for name, total in self.sums.items()}
-        bad = [name for name, value in means.items() if not abs(value) < float("inf")]
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
             raise TrainingFailure(
                 f"{', '.join(bad)} is not finite in epoch {epoch + 1}. Training stops; try a lower "
@@ -261,7 +262,7 @@ class _State:
     def checkpoint(self, seconds: float) -> dict[str, Any]:
         """Everything needed to go on. Random streams are functions of (seed, epoch)."""
         history = [
-            {k: None if v != v else v for k, v in row.items()} for row in self.history
+            {k: None if math.isnan(v) else v for k, v in row.items()} for row in self.history
         ]  # JSON has no NaN
         return {
             "epoch": self.epoch,
