@@ -1,0 +1,34 @@
+"""Turning what a disk refuses into an error that a user can act on."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.errors import BenchError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full. Free some space, or choose a folder on another disk",
+    errno.EDQUOT: "your disk quota is used up. Free some space, or choose another folder",
+    errno.EROFS: "it lies on a read-only disk. Choose a folder that you may write to",
+    errno.EACCES: "you may not write there. Choose a folder that you may write to",
+    errno.EPERM: "you may not write there. Choose a folder that you may write to",
+}
+
+
+@contextmanager
+def disk_errors(task: str, folder: Path) -> Iterator[None]:
+    """Within the block, a full, read-only or forbidden disk raises BenchError.
+
+    task: what was being done, for the message ("prepare busi"). Other OSErrors pass unchanged.
+    The caller removes what was half written.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0)
+        if reason is None:
+            raise
+        raise BenchError(
+            f"Cannot {task} in {folder}: {reason}. Nothing half-written was kept."
+        ) from error

@@ -1,0 +1,122 @@
+"""The one place that says what the pixels of an image file and of a mask file mean.
+
+Files are taken as stored: an EXIF orientation is not applied, because masks are drawn on the
+stored grid and carry none.
+"""
+
+import hashlib
+import struct
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+VERSION = 1
+"""Raised whenever the same file could come out as other pixels; part of every content hash."""
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+_WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+
+
+class PixelError(Exception):
+    """A file that gives no pixels; the text says why, the caller names the file."""
+
+
+def load(path: Path) -> Image.Image:
+    """The decoded image; PixelError when it is truncated, damaged or no image."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except FileNotFoundError as error:
+        raise PixelError("does not exist") from error
+    except _UNREADABLE as error:
+        raise PixelError(f"cannot be decoded ({error}); it is truncated or no image") from error
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 when there is none."""
+    return int(image.getexif().get(0x0112, 1))
+
+
+def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """uint8 (H, W, 3) of an image of any mode.
+
+    Grey is repeated three times, palettes are looked up, an alpha channel is dropped. Grey images
+    of more than 8 bits are divided by 257 when any value is above 255 (65535 -> 255), never
+    stretched by their own contrast, so that equal tissue stays equally bright in all cases.
+    """
+    if image.mode in _WIDE:
+        grey = _as_8_bit(np.asarray(image))
+        return np.repeat(grey[..., None], 3, axis=2)
+    return np.asarray(image.convert("RGB"))
+
+
+def _as_8_bit(values: NDArray) -> NDArray[np.uint8]:
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
+        raise PixelError(f"has values {values.min()}..{values.max()}; 0..65535 are allowed")
+    return (values / 257 if values.max() > 255 else values).round().astype(np.uint8)
+
+
+def levels(image: Image.Image) -> NDArray:
+    """Grey levels (H, W) of a mask file, 0 = background.
+
+    1-bit: 0 and 255. Grey: as stored (16 bits: divided by 257 when above 255). Colour: the largest
+    of the three channels, so that a red mask counts fully; alpha is ignored. Palette: the colours,
+    when all that occur are grey and one is bright; otherwise they are labels, and every index
+    above 0 is 255.
+    """
+    if image.mode == "1":
+        return np.asarray(image).astype(np.uint8) * 255
+    if image.mode == "P":
+        return _palette_levels(image)
+    if image.mode in ("L", "LA"):
+        return np.asarray(image.getchannel(0))
+    if image.mode in _WIDE:
+        values = np.asarray(image)
+        # Instance ids above 255 stay foreground: rounding must not turn id 1 of 300 into 0.
+        return np.maximum(_as_8_bit(values), (values > 0).astype(np.uint8))
+    return np.asarray(image.convert("RGB")).max(axis=2)
+
+
+def _palette_levels(image: Image.Image) -> NDArray[np.uint8]:
+    indices = np.asarray(image)
+    colours = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    used = colours[np.unique(indices)]
+    if (used == used[:, :1]).all() and used.max() > 127:
+        return colours[indices, 0]
+    return np.where(indices > 0, 255, 0).astype(np.uint8)
+
+
+def to_mask(image: Image.Image, rule: str) -> NDArray[np.bool_]:
+    """bool (H, W) of a mask file under the rule "> 0" or "> 127" on its `levels`.
+
+    PixelError when the file has foreground levels and the rule keeps none of them: then the rule
+    is wrong for this copy.
+    """
+    grey = levels(image)
+    mask = grey > int(rule.removeprefix("> "))
+    if grey.any() and not mask.any():
+        raise PixelError(
+            f"has levels up to {grey.max()}, and the mask rule {rule!r} keeps none of them; "
+            "prepare this copy with the mask rule '> 0'"
+        )
+    return mask
+
+
+def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The mask's bits, row after row without padding between rows: uint8 (ceil(H * W / 8),)."""
+    return np.packbits(mask, axis=None)
+
+
+def unpack(bits: NDArray[np.uint8], height: int, width: int) -> NDArray[np.bool_]:
+    """The bool (height, width) mask that `pack` packed."""
+    return np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
+
+
+def pixel_hash(pixels: NDArray) -> str:
+    """sha256, hex, over shape and values of an RGB image or a mask, whatever file held them."""
+    content = pack(pixels) if pixels.dtype == bool else np.ascontiguousarray(pixels)
+    head = f"{VERSION}:{pixels.dtype}:{'x'.join(map(str, pixels.shape))}:".encode()
+    return hashlib.sha256(head + content.tobytes()).hexdigest()
