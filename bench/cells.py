@@ -17,6 +17,7 @@ from bench.errors import BenchError
 from bench.files import digest, write_json, write_with
 from bench.protocols import Profile, Protocol, Selection
 from bench.recipes import Frozen
+from bench.registry import choose_tokenizer
 
 FORMAT = 1
 
@@ -34,10 +35,12 @@ class TestSet(Frozen):
 
 
 class TokenizerKey(Frozen):
-    """Which tokenizer played which role, and the sha256 of its weights."""
+    """Which tokenizer the cell used, the sha256 of its weights, and the role the method asks for
+    when no tokenizer is named."""
 
     name: str
     role: Literal["continuous", "discrete"]
+    default_role: Literal["continuous", "discrete"]
     weights_hash: str
 
 
@@ -94,7 +97,7 @@ class CellRecord(Frozen):
     """What `cell.json` holds; see the attributes' names.
 
     request: digest of everything in the request but its test sets and settings. inputs: digests of
-    data, split, tokenizer weights and code. notes: remarks that tables print as footnotes.
+    data, split and code. notes: remarks that tables print as footnotes.
     provenance: versions, commit, device, times, peak memory.
     """
 
@@ -106,8 +109,8 @@ class CellRecord(Frozen):
     inputs: dict[str, str]
     title: str
     family: str
-    trainable_params: int
-    total_params: int
+    trainable_params: int | None = None  # None: failed before the method was built
+    total_params: int | None = None
     notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = {}
     error: str | None = None
@@ -167,7 +170,17 @@ def matches(record: CellRecord, request: CellRequest, inputs: dict[str, str]) ->
         and record.inputs == inputs
         and all(record.key.settings.get(k, _MISSING) == v for k, v in given.items())
         and all(k in given for k in record.key.changed)
+        and _same_tokenizer(record.key.tokenizer, request)
     )
+
+
+def _same_tokenizer(key: TokenizerKey | None, request: CellRequest) -> bool:
+    if key is None:
+        return True  # the method takes none, whatever the request names
+    chosen = choose_tokenizer(key.default_role, request.tokenizer, request.profile.tokenizers)
+    assert chosen is not None
+    spec, location = chosen
+    return spec.name == key.name and spec.weights_hash(location) == key.weights_hash
 
 
 _MISSING = object()

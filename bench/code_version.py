@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.errors import BenchError
 from bench.registry import module_file, source_file
 
+_DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 _ROOTS = ("bench.jobs",)  # what a worker runs; everything it imports from the harness counts
 
 
@@ -28,9 +29,8 @@ def code_digest(method: str) -> str:
 def _file_digest(path: Path) -> str:
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if ast.get_docstring(node, clean=False) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 Report = Callable[[Any, dict[str, Any]], None]
 """Called as report(tag, event) from the pool's threads."""
@@ -84,7 +84,7 @@ class Pool:
             for number, device in enumerate(devices)
         ]
 
-    def __enter__(self) -> "Pool":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -106,7 +106,7 @@ class Pool:
                     worker.run(job, lambda event, tag=tag: report(tag, event))
             except queue.Empty:
                 pass
-            except BaseException as error:  # a bug or full disk in `report` must not hang the pool
+            except BaseException as error:  # noqa: BLE001 - a full disk must not hang the pool
                 failures.append(error)
 
         threads = [

@@ -7,7 +7,7 @@ takes seconds.
 import ast
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -182,3 +182,18 @@ def summary(name: str) -> str:
     """The first line of a method's module docstring, read without importing the module."""
     doc = ast.get_docstring(ast.parse(source_file(name).read_text()))
     return doc.splitlines()[0] if doc else ""
+
+
+def choose_tokenizer(
+    role: str | None, requested: str | None, roles: Mapping[str, str]
+) -> tuple[Any, str | None] | None:
+    """(TokenizerSpec, location or None) that a cell uses; None for a method without a tokenizer.
+
+    role: what the method asks for. requested: a role or NAME[@LOCATION] that overrules it. roles:
+    the profile's tokenizer for each role.
+    """
+    if role is None:
+        return None
+    named = requested or role
+    name, _, location = roles.get(named, named).partition("@")
+    return get_tokenizer(name), location or None

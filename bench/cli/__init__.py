@@ -1,0 +1,34 @@
+"""The command `bench`: parses and prints; everything it does is a call into the package.
+
+Each group of commands is a module; none imports torch unless a command needs it.
+"""
+
+import sys
+
+import typer
+
+from bench.cli import data, inspect, run, tokenizer
+from bench.errors import BenchError
+
+app = typer.Typer(
+    help="Benchmark medical image segmentation methods under protocols that cannot be mixed.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+run.add_to(app)
+inspect.add_to(app)
+app.add_typer(data.app, name="data")
+app.add_typer(tokenizer.app, name="tokenizer")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one message and exit status 2."""
+    try:
+        app()
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("bench: stopped. What finished is stored; the same command goes on.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,239 @@
+"""`bench list`, `describe`, `show`, `predict`, `check`, `new` and `profile`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.cli import options as opt
+from bench.errors import BenchError, unknown_name
+from bench.paths import data_root
+from bench.registry import method_names, summary, tokenizer_names, use_plugin_files
+
+console = Console()
+KINDS = ("methods", "tokenizers", "datasets", "matrices", "protocols", "profiles", "cells")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("list")(list_)
+    app.command()(describe)
+    app.command()(show)
+    app.command()(predict)
+    app.command()(check)
+    app.command()(new)
+    app.command()(profile)
+
+
+def print_rows(rows: list[dict[str, Any]], as_json: bool, title: str = "") -> None:
+    """Rows as JSON or as a table with a column per key."""
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table(title=title or None, show_edge=False)
+    for column in rows[0] if rows else ():
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    console.print(table if rows else "nothing")
+
+
+def list_(
+    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
+    as_json: opt.Json = False,
+    out: opt.Out = Path("results"),
+    plugin: opt.Plugins = None,
+    card: opt.Cards = None,
+) -> None:
+    """List what is known by name."""
+    use_plugin_files(plugin or [])
+    if kind not in KINDS:
+        raise unknown_name("list", kind, KINDS)
+    print_rows(_rows(kind, out, card or []), as_json, kind)
+
+
+def _rows(kind: str, out: Path, cards: list[Path]) -> list[dict[str, Any]]:
+    from bench.cards import list_cards
+    from bench.cells import load_cells
+    from bench.matrices import get_matrix, matrix_names
+    from bench.protocols import get_profile, get_protocol, profile_names, protocol_names
+    from bench.registry import get_tokenizer
+
+    match kind:
+        case "methods":
+            return [
+                {"name": name, "summary": "" if name.endswith(":...") else summary(name)}
+                for name in method_names()
+            ]
+        case "tokenizers":
+            return [get_tokenizer(name).row() for name in tokenizer_names()]
+        case "datasets":
+            return [
+                {
+                    "name": card.name,
+                    "title": card.title,
+                    "modality": card.modality,
+                    "cases": card.expected.cases if card.expected else None,
+                    "licence": card.licence,
+                    "access": card.access.kind,
+                }
+                for card in list_cards(cards)
+            ]
+        case "matrices":
+            return [{"name": name, "title": get_matrix(name).title} for name in matrix_names()]
+        case "protocols":
+            return [get_protocol(name).model_dump(mode="json") for name in protocol_names()]
+        case "profiles":
+            return [{"name": n, "title": get_profile(n).title} for n in profile_names()]
+    return [
+        {
+            "id": cell.id,
+            "status": cell.status,
+            "profile": cell.key.profile,
+            "protocol": cell.key.protocol,
+            "seed": cell.key.seed,
+        }
+        for cell in load_cells(out / "cells")
+    ]
+
+
+def describe(
+    kind: Annotated[str, typer.Argument(help="method or dataset")],
+    name: str,
+    assigned: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE")] = None,
+    as_json: opt.Json = False,
+    plugin: opt.Plugins = None,
+    card: opt.Cards = None,
+) -> None:
+    """Everything known of a method (settings, recipe, counts, citation) or a dataset."""
+    use_plugin_files(plugin or [])
+    if kind == "dataset":
+        from bench.cards import list_cards
+
+        cards = {one.name: one for one in list_cards(card or [])}
+        if name not in cards:
+            raise unknown_name("dataset", name, cards)
+        facts = cards[name].model_dump(mode="json")
+    elif kind == "method":
+        from bench.describe import describe_method
+
+        settings, _ = opt.assignments(assigned)
+        facts = describe_method(name, settings).model_dump(mode="json")
+    else:
+        raise unknown_name("kind", kind, ("method", "dataset"))
+    _print_facts(facts, as_json)
+
+
+def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    table = Table(show_header=False, show_edge=False)
+    for key, value in facts.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        table.add_row(f"[bold]{key}[/]", text if len(text) < 900 else f"{text[:900]} ... (--json)")
+    console.print(table)
+
+
+def show(cell: str, as_json: opt.Json = False, out: opt.Out = Path("results")) -> None:
+    """One stored cell: its coordinates, scores and provenance. CELL: its id or the id's start."""
+    from bench.cells import load_cell
+    from bench.metrics.aggregate import summarise
+
+    record = load_cell(_cell_folder(cell, out) / "cell.json")
+    facts = record.model_dump(mode="json", exclude={"folder"})
+    facts["scores"] = {
+        file.stem: summarise(record.scores(*file.stem.rsplit("-", 1)))
+        for file in sorted((out / "cells" / record.id / "scores").glob("*.parquet"))
+    }
+    _print_facts(facts, as_json)
+
+
+def _cell_folder(cell: str, out: Path) -> Path:
+    found = sorted(path.parent for path in (out / "cells").glob(f"{cell}*/cell.json"))
+    if len(found) != 1:
+        known = ", ".join(path.name for path in found) or "none"
+        raise BenchError(
+            f"{len(found)} cells in {out / 'cells'} start with {cell!r} ({known}). Give the whole "
+            "id; `bench list cells` shows them."
+        )
+    return found[0]
+
+
+def predict(
+    cell: str,
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the masks.")],
+    results: Annotated[Path, typer.Option("--results", help="Folder of results.")] = Path("results"),
+    device: Annotated[str, typer.Option(help="cpu or cuda:0.")] = "cpu",
+    plugin: opt.Plugins = None,
+) -> None:
+    """Segment images with a trained cell; masks are PNG files at each image's own size."""
+    use_plugin_files(plugin or [])
+    folder = _cell_folder(cell, results)
+    from bench.segment import segment_files
+
+    for file in segment_files(folder, images, out, device):
+        console.print(file)
+
+
+def check(
+    kind: Annotated[str, typer.Argument(help="method, tokenizer or dataset")],
+    name: Annotated[str, typer.Argument(help="A registered name, or a file.")],
+    assigned: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE")] = None,
+    data: opt.Data = None,
+    as_json: opt.Json = False,
+    plugin: opt.Plugins = None,
+) -> None:
+    """Check that a method, tokenizer or dataset card keeps the harness's contract."""
+    use_plugin_files(plugin or [])
+    from bench import check as checks
+
+    settings, _ = opt.assignments(assigned)
+    match kind:
+        case "method":
+            result = checks.check_method(name, settings)
+        case "tokenizer":
+            result = checks.check_tokenizer(name)
+        case "dataset":
+            result = checks.check_dataset(name, data_root(data))
+        case _:
+            raise unknown_name("kind", kind, ("method", "tokenizer", "dataset"))
+    print_rows([row.model_dump(mode="json") for row in result.checks], as_json, f"{kind} {name}")
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+def new(
+    kind: Annotated[str, typer.Argument(help="method")],
+    name: str,
+    folder: Annotated[Path, typer.Option("--out", help="Where the package is written.")] = Path("."),
+) -> None:
+    """Write a working skeleton of a plugin package."""
+    if kind != "method":
+        raise unknown_name("kind", kind, ("method",))
+    from bench.scaffold import new_method
+
+    for file in new_method(name, folder):
+        console.print(file)
+
+
+def profile(
+    methods: Annotated[str, typer.Option(help="Comma-separated, or `all`.")] = "all",
+    device: Annotated[str, typer.Option(help="cpu or cuda:0.")] = "cpu",
+    out: opt.Out = Path("results"),
+    plugin: opt.Plugins = None,
+) -> None:
+    """Measure parameters, GMACs, latency, training throughput and memory on this machine."""
+    use_plugin_files(plugin or [])
+    from bench.efficiency import profile_methods, write_efficiency
+    from bench.registry import plain_method_names
+
+    names = tuple(plain_method_names()) if methods == "all" else opt.names(methods)
+    frame = profile_methods(names, device)
+    print_rows(json.loads(frame.to_json(orient="records")), False, "efficiency")
+    for file in write_efficiency(frame, out / "efficiency"):
+        console.print(file)

@@ -1,0 +1,101 @@
+"""Options that several commands share, and reading their values."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.errors import BenchError
+from bench.matrices import Choices
+from bench.protocols import Profile, Protocol, get_profile, get_protocol
+
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder of prepared datasets. Default: $GMS_BENCH_DATA."),
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder of results.")]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="Python file that defines SPEC; repeatable."),
+]
+Cards = Annotated[
+    list[Path] | None, typer.Option("--card", help="Dataset card of your own; repeatable.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    """The names in a comma-separated option."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def seeds(text: str) -> tuple[int, ...]:
+    """Seeds of `0,1,2` or `0-4`."""
+    found: list[int] = []
+    for part in names(text):
+        first, dash, last = part.partition("-")
+        try:
+            found += range(int(first), int(last) + 1) if dash else [int(part)]
+        except ValueError as error:
+            raise BenchError(f"--seeds {text!r}: write numbers like 0,1,2 or 0-4.") from error
+    if not found:
+        raise BenchError(f"--seeds {text!r} names no seed. Write numbers like 0,1,2 or 0-4.")
+    return tuple(dict.fromkeys(found))
+
+
+def assignments(pairs: list[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(method settings, recipe changes) of `--set NAME=VALUE` and `--set recipe.NAME=VALUE`.
+
+    A value is JSON where it reads as JSON (numbers, true, lists), else text.
+    """
+    settings: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+    for pair in pairs or []:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise BenchError(f"--set {pair!r}: write NAME=VALUE or recipe.NAME=VALUE.")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        if name.startswith("recipe."):
+            recipe[name.removeprefix("recipe.")] = value
+        else:
+            settings[name] = value
+    return settings, recipe
+
+
+def choose_profile(name: str | None, data: Path | None, **changes: Any) -> Profile:
+    """The named profile, else `paper` with a data folder and `demo` without one, changed."""
+    profile = get_profile(name or ("demo" if data is None else "paper"))
+    given = {key: value for key, value in changes.items() if value is not None}
+    return Profile.model_validate(profile.model_dump() | given)
+
+
+def choose_protocol(name: str, **changes: Any) -> Protocol:
+    """The named protocol with the given fields changed."""
+    given = {key: value for key, value in changes.items() if value is not None}
+    return Protocol.model_validate(get_protocol(name).model_dump() | given)
+
+
+def choices(
+    methods: str | None,
+    datasets: str | None,
+    seed_text: str,
+    tokenizer: str | None,
+    assigned: list[str] | None,
+) -> Choices:
+    """The command line's narrowing of a matrix; `--methods all` is every registered method."""
+    from bench.registry import plain_method_names
+
+    settings, recipe = assignments(assigned)
+    chosen = tuple(plain_method_names()) if methods == "all" else names(methods)
+    return Choices(
+        methods=chosen,
+        datasets=names(datasets),
+        seeds=seeds(seed_text),
+        settings=settings,
+        tokenizer=tokenizer,
+        recipe=recipe,
+    )

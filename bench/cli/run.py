@@ -1,0 +1,153 @@
+"""`bench run` and `bench report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from bench import report as reports
+from bench.cli import options as opt
+from bench.matrices import expand, get_matrix
+from bench.paths import data_root
+from bench.registry import use_plugin_files
+from bench.runner import RunOptions, Task, plan
+from bench.runner import run as run_tasks
+from bench.sources import Sources
+
+console = Console()
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(run)
+    app.command()(report)
+
+
+def run(
+    matrix: Annotated[str, typer.Option("--matrix", "-m", help="Name, or path of a .toml file.")],
+    methods: Annotated[str | None, typer.Option(help="Comma-separated, or `all`.")] = None,
+    datasets: Annotated[str | None, typer.Option(help="Training datasets, comma-separated.")] = None,
+    seeds: Annotated[str, typer.Option(help="0,1,2 or 0-4.")] = "0",
+    protocol: Annotated[str, typer.Option(help="paper, clean, grouped or FILE.toml:NAME.")] = "clean",
+    recipe: Annotated[str | None, typer.Option(help="shared or native; the protocol's if left out.")] = None,
+    profile: Annotated[str | None, typer.Option(help="demo, paper, smoke or FILE.toml:NAME.")] = None,
+    data: opt.Data = None,
+    out: opt.Out = Path("results"),
+    epochs: Annotated[int | None, typer.Option(min=1, help="Length of every run.")] = None,
+    image_size: Annotated[int | None, typer.Option(min=32, help="Side of the pictures.")] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="NAME or NAME@LOCATION for every cell.")] = None,
+    part: Annotated[str | None, typer.Option(help="Foreign test cases: test or all.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:0,cuda:1.")] = "auto",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Cells at a time on each device.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+    channels_last: Annotated[bool | None, typer.Option(help="Memory layout.")] = None,
+    compile_: Annotated[bool | None, typer.Option("--compile/--no-compile", help="torch.compile.")] = None,
+    assigned: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE or recipe.NAME=VALUE.")] = None,
+    plugin: opt.Plugins = None,
+    card: opt.Cards = None,
+    published: Annotated[str | None, typer.Option(help="Show an edition's numbers: aaai2025, arxiv-v1.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
+) -> None:
+    """Run every missing cell of a matrix, then print its tables and draw its figures."""
+    use_plugin_files(plugin or [])
+    folder = data_root(data)
+    chosen = opt.choose_profile(
+        profile, folder, epochs=epochs, image_size=image_size, precision=precision,
+        channels_last=channels_last, compile=compile_,
+    )  # fmt: skip
+    rules = opt.choose_protocol(protocol, recipe=recipe, external_part=part)
+    asked = get_matrix(matrix)
+    requests = expand(asked, opt.choices(methods, datasets, seeds, tokenizer, assigned), rules, chosen)
+    sources = Sources(chosen, folder, card or [])
+    devices, threads = _devices(device, jobs)
+    options = RunOptions(out, folder, tuple(card or ()), devices, threads)
+    tasks = plan(requests, options, sources)
+    console.print(f"[bold]{asked.title}[/]: {chosen.title}. Protocol {rules.name}: {rules.title}.")
+    _announce(tasks)
+    if dry_run:
+        for task in tasks:
+            console.print(f"  {task.state:11} {task.request.label} {task.reason}", highlight=False)
+        return
+    _run(tasks, options, sources)
+    reports.write(asked, tasks, out, published)
+    reports.show(asked, tasks, out, published, console)
+    failed = [task for task in tasks if task.state != "done"]
+    for task in failed:
+        console.print(f"[red]{task.state}[/] {task.request.label}: {task.reason}", highlight=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _devices(device: str, jobs: int | None) -> tuple[tuple[str, ...], int]:
+    """(a device per worker, CPU threads of each). Asking for GPUs must not import torch here."""
+    import os
+    import shutil
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if device == "auto":
+        device = "cuda" if shutil.which("nvidia-smi") else "cpu"
+    named = opt.names(device)
+    if named == ("cpu",):
+        count = jobs or min(cores, 4)
+        return ("cpu",) * count, max(1, cores // count)
+    return named * (jobs or 1), max(1, cores // (len(named) * (jobs or 1)))
+
+
+def _announce(tasks: list[Task]) -> None:
+    count = {state: sum(task.state == state for task in tasks) for state in ("done", "train", "score", "unavailable")}
+    words = [f"{count['done']} of {len(tasks)} cells are done"]
+    words += [f"{count['train']} to train"] if count["train"] else []
+    words += [f"{count['score']} to score"] if count["score"] else []
+    words += [f"{count['unavailable']} without data"] if count["unavailable"] else []
+    console.print(", ".join(words) + ".")
+
+
+def _run(tasks: list[Task], options: RunOptions, sources: Sources) -> None:
+    """Run the tasks behind progress bars: all cells, and each one at work."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        todo = sum(task.state in ("train", "score") for task in tasks)
+        if not todo:
+            return
+        overall = progress.add_task("all cells", total=todo, note="")
+        bars: dict[str, TaskID] = {}
+
+        def follow(task: Task, event: dict) -> None:
+            if event["event"] == "start":
+                bars[task.id] = progress.add_task(task.request.label, total=None, note="starting")
+            elif event["event"] == "progress":
+                _update(progress, bars[task.id], event)
+            else:
+                progress.remove_task(bars.pop(task.id))
+                progress.advance(overall)
+                mark = "[green]done[/]" if task.state == "done" else "[red]failed[/]"
+                console.print(f"  {mark} {task.request.label}", highlight=False)
+
+        run_tasks(tasks, options, sources, follow)
+
+
+def _update(progress: Progress, bar: TaskID, event: dict) -> None:
+    if "scoring" in event:
+        progress.update(bar, note=f"scoring {event['scoring']}")
+    elif "steps" in event:
+        progress.update(bar, note=f"epoch {event['epoch'] + 1}, step {event['step'] + 1}/{event['steps']}")
+    else:
+        scores = [f"{name[:-4]} DSC {event[name]:.3f}" for name in ("val_dsc", "test_dsc") if event[name] is not None]
+        note = ", ".join([f"loss {event['loss']:.4f}", *scores])
+        progress.update(bar, completed=event["epoch"], total=event["epochs"], note=note)
+
+
+def report(
+    matrix: Annotated[str, typer.Option("--matrix", "-m", help="Name, or path of a .toml file.")] = "paper",
+    profile: Annotated[str | None, typer.Option(help="Only cells of this profile.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Only cells of this protocol.")] = None,
+    grid: Annotated[str, typer.Option(help="Scores on the network or the native grid.")] = "network",
+    published: Annotated[str | None, typer.Option(help="Show an edition's numbers: aaai2025, arxiv-v1.")] = None,
+    out: opt.Out = Path("results"),
+) -> None:
+    """Rebuild every table and figure from stored cells; trains nothing."""
+    reports.rebuild(get_matrix(matrix), out, profile, protocol, grid, published, console)

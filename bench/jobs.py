@@ -1,0 +1,435 @@
+"""What a worker can do: resolve a request, train a cell, score a trained cell.
+
+Each operation takes a job (JSON) and a progress callback and returns a JSON result. Only workers
+import this module; it pulls in torch.
+"""
+
+import fcntl
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from bench.arrays import CaseArrays
+from bench.batches import TrainingBatches
+from bench.cells import CellKey, CellRecord, CellRequest, TestSet, TokenizerKey, write_frame
+from bench.contracts import BuildContext, FullMethod, MethodSpec, Tokenizer
+from bench.errors import BenchError
+from bench.files import write_bytes, write_json, write_with
+from bench.latents import LatentSource
+from bench.losses import LogitsMethod
+from bench.paths import cache_root
+from bench.predict import Engine, mean_dsc, probabilities, score
+from bench.provenance import environment, now
+from bench.recipes import SHARED, Recipe
+from bench.registry import choose_tokenizer, get_method, use_plugin_files
+from bench.seeds import seed_for
+from bench.sources import Sources
+from bench.splits import Split
+from bench.trainer import Plan, Trained, load_own_state, own_state, train
+
+Progress = Callable[[dict[str, Any]], None]
+
+EXAMPLES = 4  # test cases whose masks a cell keeps for the qualitative figure
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A request with every default filled in."""
+
+    request: CellRequest
+    spec: MethodSpec
+    settings: Any
+    recipe: Recipe
+    key: CellKey
+
+    @property
+    def network_size(self) -> int:
+        """Side of the pictures that the network sees."""
+        wanted = self.recipe.image_size if self.request.profile.native_sizes else None
+        return self.spec.size.fit(wanted or self.request.profile.image_size)
+
+
+def resolve(request: CellRequest) -> Resolved:
+    """Fill in defaults and check every name and value that needs the method's code.
+
+    Raises BenchError for unknown methods, settings, recipe fields and tokenizers.
+    """
+    spec = get_method(request.method)
+    settings = _validated(spec.settings, request.given_settings, f"method {request.method!r}")
+    defaults = spec.settings().model_dump(mode="json")
+    resolved = settings.model_dump(mode="json")
+    recipe = _recipe(spec, request)
+    key = CellKey(
+        method=request.method,
+        settings=resolved,
+        changed={k: v for k, v in resolved.items() if v != defaults[k]},
+        tokenizer=_tokenizer_key(spec, request),
+        train=request.train,
+        protocol=request.protocol.name,
+        selection=request.protocol.selection,
+        recipe=recipe.name,
+        seed=request.seed,
+        profile=request.profile.name,
+        epochs=recipe.epochs,
+        image_size=request.profile.image_size,
+    )
+    return Resolved(request, spec, settings, recipe, key)
+
+
+def _validated(model: Any, values: dict[str, Any], what: str) -> Any:
+    try:
+        return model(**values)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}={e['input']!r}: {e['msg']}" for e in error.errors()
+        )
+        known = ", ".join(f"{k}={f.default!r}" for k, f in model.model_fields.items())
+        raise BenchError(
+            f"Settings of {what}: {faults}. Known settings and defaults: {known or 'none'}."
+        ) from error
+
+
+def _recipe(spec: MethodSpec, request: CellRequest) -> Recipe:
+    recipe = spec.recipe if request.protocol.recipe == "native" else SHARED
+    if request.profile.epochs is not None:
+        recipe = recipe.shortened(request.profile.epochs)
+    if request.recipe:
+        name = f"{recipe.name}, changed"
+        values = recipe.model_dump() | {"name": name} | request.recipe
+        recipe = _validated(Recipe, values, f"recipe {recipe.name!r}")
+    return recipe
+
+
+def _tokenizer_key(spec: MethodSpec, request: CellRequest) -> TokenizerKey | None:
+    chosen = choose_tokenizer(spec.tokenizer, request.tokenizer, request.profile.tokenizers)
+    if chosen is None:
+        return None
+    tokenizer, location = chosen
+    return TokenizerKey(
+        name=tokenizer.name,
+        role=tokenizer.role,
+        default_role=spec.tokenizer,
+        weights_hash=tokenizer.weights_hash(location),
+    )
+
+
+def build(
+    resolved: Resolved, engine: Engine, load_weights: bool = True
+) -> tuple[nn.Module, Tokenizer | None]:
+    """(full method, its tokenizer) on the engine's device, initialised from the cell's seed."""
+    request, spec = resolved.request, resolved.spec
+    chosen = choose_tokenizer(spec.tokenizer, request.tokenizer, request.profile.tokenizers)
+    tokenizer = None if chosen is None else chosen[0].load(chosen[1])
+    torch.manual_seed(seed_for(request.seed, "initial weights"))
+    context = BuildContext(resolved.network_size, tokenizer, load_weights)
+    module = as_full_method(spec.build(resolved.settings, context), resolved.recipe)
+    if tokenizer is not None:
+        tokenizer.to(engine.device)
+    return engine.place(module), tokenizer
+
+
+def as_full_method(module: nn.Module, recipe: Recipe) -> nn.Module:
+    """The module itself if it is a full method, else the network with the recipe's loss."""
+    return module if isinstance(module, FullMethod) else LogitsMethod(module, recipe.loss)
+
+
+@dataclass
+class Workbench:
+    """One cell under work: its data, method and engine, and how to predict."""
+
+    resolved: Resolved
+    sources: Sources
+    engine: Engine
+    method: nn.Module
+    tokenizer: Tokenizer | None
+
+    def arrays(self, dataset: str, size: int | None = None) -> CaseArrays:
+        """A dataset at the network's size, or another."""
+        return self.sources.arrays(dataset, size or self.resolved.network_size)
+
+    def probabilities(self, dataset: str, cases: np.ndarray, latents: Tensor | None = None):
+        """Probabilities of some cases of a dataset, batch by batch."""
+        pixels = self.arrays(dataset).images[cases]
+        seed = self.resolved.request.seed
+        return probabilities(self.method, pixels, self.engine, seed, latents)
+
+    def truth(self, dataset: str) -> CaseArrays:
+        """The masks that scores are taken against: at the profile's size and native."""
+        return self.arrays(dataset, self.resolved.request.profile.image_size)
+
+
+def _set_up(job: dict[str, Any]) -> Workbench:
+    use_plugin_files(Path(file) for file in job["plugins"])
+    request = CellRequest.model_validate(job["request"])
+    resolved = resolve(request)
+    profile = request.profile
+    engine = Engine(
+        torch.device(job["device"]), profile.precision, profile.channels_last, profile.compile
+    )
+    sources = Sources(profile, _path(job["data"]), [Path(f) for f in job["cards"]])
+    return Workbench(resolved, sources, engine, *build(resolved, engine))
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+def resolve_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """{"key", "title", "family"} of a request."""
+    use_plugin_files(Path(file) for file in job["plugins"])
+    request = CellRequest.model_validate(job["request"])
+    resolved = resolve(request)
+    if resolved.recipe.batch_size > job["train_cases"]:
+        raise BenchError(
+            f"Recipe {resolved.recipe.name!r} takes batches of {resolved.recipe.batch_size}, but "
+            f"{request.train} has {job['train_cases']} training cases under this split. Set a "
+            f"smaller batch: --set recipe.batch_size={job['train_cases']}."
+        )
+    return {
+        "key": resolved.key.model_dump(mode="json"),
+        "title": resolved.spec.title,
+        "family": resolved.spec.family,
+    }
+
+
+def train_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Train a cell, score it on its test sets and write its record; returns mean DSC by test set."""
+    folder = Path(job["folder"])
+    with _only_here(folder):
+        started, clock = now(), time.monotonic()
+        bench = _set_up(job)
+        split = bench.sources.split(bench.resolved.request.train, bench.resolved.request.protocol)
+        latents = _latent_source(bench)
+        batches = _training_batches(bench, split, latents)
+        trained = _train(bench, split, batches, folder, progress, latents)
+        write_bytes(folder / "weights.safetensors", _as_safetensors(own_state(bench.method)))
+        write_frame(folder / "history.parquet", pd.DataFrame(trained.history))
+        summary = _score_all(bench, folder, progress)
+        record = _record(job, bench, trained, latents) | {
+            "provenance": environment()
+            | {
+                "device": _device_name(bench.engine.device),
+                "started": started,
+                "finished": now(),
+                "train_seconds": round(trained.seconds, 3),
+                "total_seconds": round(time.monotonic() - clock, 3),
+                "peak_memory_bytes": _peak_memory(bench.engine.device),
+                "recipe": bench.resolved.recipe.model_dump(mode="json"),
+                "request": job["request"],
+                "selected_epoch": trained.epoch,
+                "optimism": _optimism(trained),
+                "cards": bench.sources.card_hashes(),
+                "split": split.model_dump(mode="json", include={"scheme", "seed"})
+                | {"train": len(split.train), "val": len(split.val), "test": len(split.test)},
+                "network_size": bench.resolved.network_size,
+                "precision": bench.engine.precision,
+                "channels_last": bench.engine.channels_last,
+                "compile": bench.engine.compile,
+                "threads": torch.get_num_threads(),
+                "latent_cache": None if latents is None else latents.counts(),
+            }
+        }
+        CellRecord.model_validate(record).write(folder)
+        shutil.rmtree(folder / "resume", ignore_errors=True)
+        return summary
+
+
+def score_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Score an already trained cell on its request's test sets."""
+    folder = Path(job["folder"])
+    with _only_here(folder):
+        bench = _set_up(job)
+        load_own_state(bench.method, load_file(folder / "weights.safetensors"))
+        return _score_all(bench, folder, progress)
+
+
+def _training_batches(
+    bench: Workbench, split: Split, latents: LatentSource | None
+) -> TrainingBatches:
+    request, arrays = bench.resolved.request, bench.arrays(bench.resolved.request.train)
+    return TrainingBatches(
+        arrays,
+        bench.sources.positions(arrays, split.train),
+        bench.resolved.recipe,
+        request.seed,
+        bench.engine.device,
+        latents,
+    )
+
+
+def _latent_source(bench: Workbench) -> LatentSource | None:
+    if bench.tokenizer is None:
+        return None
+    arrays = bench.arrays(bench.resolved.request.train)
+    return LatentSource(bench.tokenizer, arrays, cache_root() / "latents", bench.engine.device)
+
+
+def _train(
+    bench: Workbench,
+    split: Split,
+    batches: TrainingBatches,
+    folder: Path,
+    progress: Progress,
+    latents: LatentSource | None,
+) -> Trained:
+    request = bench.resolved.request
+    watched = {"last": (), "best-val": ("val",), "best-test": ("test",)}[request.protocol.selection]
+    if request.protocol.selection == "best-test" and split.val:
+        watched = ("val", "test")  # their gap is the optimism
+    parts = {"val": split.val, "test": split.test}
+    validate = {
+        part: partial(_mean_dsc, bench, request.train, parts[part], latents) for part in watched
+    }
+    plan = Plan(
+        recipe=bench.resolved.recipe,
+        selection=request.protocol.selection,
+        validate=validate,
+        validate_every=request.profile.validate_every,
+        seed=request.seed,
+        engine=bench.engine,
+        resume_file=folder / "resume" / "state.safetensors",
+        on_progress=_throttled(progress),
+    )
+    return train(bench.method, batches, plan)
+
+
+def _mean_dsc(
+    bench: Workbench, dataset: str, case_ids: tuple[str, ...], latents: LatentSource | None
+) -> float:
+    cases = bench.sources.positions(bench.arrays(dataset), case_ids)
+    stored = None
+    if latents is not None and hasattr(bench.method, "predict_latents"):
+        stored = latents.images(cases)
+    return mean_dsc(
+        bench.probabilities(dataset, cases, stored), bench.truth(dataset).masks[cases]
+    )
+
+
+def _score_all(bench: Workbench, folder: Path, progress: Progress) -> dict[str, Any]:
+    summary = {}
+    for test in bench.resolved.request.tests:
+        progress({"scoring": test.label})
+        summary[test.label] = _score(bench, test, folder)
+    return summary
+
+
+def _score(bench: Workbench, test: TestSet, folder: Path) -> float:
+    """Write the rows and examples of one test set; the mean DSC on the network grid."""
+    ids = bench.sources.test_cases(test, bench.resolved.request.protocol)
+    truth = bench.truth(test.dataset)
+    cases = bench.sources.positions(truth, ids)
+    rows, preds = score(bench.probabilities(test.dataset, cases), truth, cases, EXAMPLES)
+    shown = cases[: len(preds)]
+    examples = {
+        "case_ids": np.array([truth.case_ids[case] for case in shown]),
+        "images": truth.images[shown],
+        "masks": truth.masks[shown],
+        "preds": preds,
+    }
+    write_with(
+        folder / "scores" / f"{test.label}-examples.npz",
+        lambda file: np.savez_compressed(file, **examples),
+    )
+    write_frame(folder / "scores" / f"{test.label}.parquet", rows)
+    write_json(
+        folder / "scores" / f"{test.label}.json",
+        {"inputs": bench.sources.test_digest(test, bench.resolved.request.protocol)},
+    )
+    return float(rows.loc[rows["grid"] == "network", "dsc"].mean())
+
+
+def _record(
+    job: dict[str, Any], bench: Workbench, trained: Trained, latents: LatentSource | None
+) -> dict[str, Any]:
+    method = bench.method
+    trainable = sum(p.numel() for p in method.parameters() if p.requires_grad)
+    everything = {id(p): p.numel() for p in method.parameters()}
+    if bench.tokenizer is not None:
+        everything |= {id(p): p.numel() for p in bench.tokenizer.parameters()}
+    return {
+        "id": job["id"],
+        "status": "done",
+        "key": bench.resolved.key.model_dump(mode="json"),
+        "request": job["request_digest"],
+        "inputs": job["inputs"],
+        "title": bench.resolved.spec.title,
+        "family": bench.resolved.spec.family,
+        "trainable_params": trainable,
+        "total_params": sum(everything.values()),
+        "notes": list(getattr(method, "notes", ())),
+    }
+
+
+def _optimism(trained: Trained) -> float | None:
+    """Best test DSC of any epoch minus the test DSC of the epoch that validation picks."""
+    history = pd.DataFrame(trained.history)
+    measured = history.dropna(subset=["val_dsc", "test_dsc"])
+    if measured.empty:
+        return None
+    honest = measured.loc[measured["val_dsc"].idxmax(), "test_dsc"]
+    return float(measured["test_dsc"].max() - honest)
+
+
+def _as_safetensors(state: dict[str, Tensor]) -> bytes:
+    return save({name: tensor.cpu().contiguous().clone() for name, tensor in state.items()})
+
+
+def _throttled(progress: Progress, seconds: float = 0.5) -> Progress:
+    """Pass on every finished epoch, but steps only every half second."""
+    last = 0.0
+
+    def pass_on(event: dict[str, Any]) -> None:
+        nonlocal last
+        if "step" not in event or time.monotonic() - last > seconds:
+            last = time.monotonic()
+            progress({k: None if v != v else v for k, v in event.items()})  # noqa: PLR0124 - NaN
+
+    return pass_on
+
+
+@contextmanager
+def _only_here(folder: Path) -> Iterator[None]:
+    """Hold a cell's lock; the system lets go of it when the process ends, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BenchError(
+                f"Cell {folder.name} is being trained by another process; run again later."
+            ) from error
+        yield
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Peak bytes: allocated on the GPU, or the process's resident set on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+OPERATIONS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {
+    "resolve": resolve_job,
+    "train": train_job,
+    "score": score_job,
+}
