@@ -22,12 +22,12 @@ from bench.prepared import (
     Index,
     content_hash,
     dump,
-    load_index,
     read_index,
+    read_records,
     status,
 )
 
-__all__ = ["CaseIndex", "PrepareReport", "load_index", "prepare", "status"]
+__all__ = ["CaseIndex", "PrepareReport", "prepare", "read_index", "status"]
 
 LeftOut = tuple[tuple[str, str], ...]
 
@@ -278,6 +278,6 @@ def _publish(report: PrepareReport, workspace: Path, place: Path) -> PrepareRepo
 
 def _content_hash_at(place: Path) -> str:
     try:
-        return read_index(place.parent, place.name).content_hash
+        return read_records(place).content_hash
     except BenchError:  # a damaged index is what preparing again repairs
         return ""

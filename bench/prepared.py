@@ -99,15 +99,16 @@ def content_hash(cases: Iterable[Case]) -> str:
     return digest([VERSION, content])
 
 
-def read_index(data_root: Path, name: str) -> Index:
-    """`index.json` of a prepared dataset; BenchError when there is none or it is damaged."""
-    path = data_root / name / INDEX
+def read_records(folder: Path) -> Index:
+    """`index.json` of the prepared dataset in `<data>/<name>`; BenchError when there is none or it
+    is damaged."""
+    path = folder / INDEX
     try:
         return Index.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BenchError(
-            f"Dataset {name!r} is not prepared in {data_root}. Run `bench data prepare {name} "
-            "--from FOLDER_OR_ZIP`, or name another data folder."
+            f"Dataset {folder.name!r} is not prepared in {folder.parent}. Run `bench data prepare "
+            f"{folder.name} --from FOLDER_OR_ZIP`, or name another data folder."
         ) from error
     except ValidationError as error:
         raise BenchError(_damaged(path)) from error
@@ -117,9 +118,9 @@ def _damaged(path: Path) -> str:
     return f"{path} is damaged or of another version. Prepare the dataset again."
 
 
-def read_imported(data_root: Path, name: str) -> Imported | None:
-    """The imported split of a prepared dataset, None without one."""
-    path = data_root / name / IMPORTED
+def read_imported(folder: Path) -> Imported | None:
+    """The imported split of the prepared dataset in `folder`, None without one."""
+    path = folder / IMPORTED
     if not path.exists():
         return None
     try:
@@ -128,9 +129,10 @@ def read_imported(data_root: Path, name: str) -> Imported | None:
         raise BenchError(f"{path} is damaged. Import the split again.") from error
 
 
-def load_index(data_root: Path, name: str) -> CaseIndex:
-    """The cases of a prepared dataset with its imported split; see `read_index` for errors."""
-    index = read_index(data_root, name)
+def read_index(folder: Path) -> CaseIndex:
+    """The cases of the prepared dataset in `<data>/<name>`, with its imported split; errors as of
+    `read_records`."""
+    index = read_records(folder)
     return CaseIndex(
         dataset=index.dataset,
         case_ids=tuple(case.id for case in index.cases),
@@ -139,7 +141,7 @@ def load_index(data_root: Path, name: str) -> CaseIndex:
         classes=tuple(case.class_ for case in index.cases),
         content_hash=index.content_hash,
         grouped=sum(case.group is not None for case in index.cases),
-        imported=read_imported(data_root, name),
+        imported=read_imported(folder),
     )
 
 
@@ -178,8 +180,8 @@ def _status(data_root: Path | None, card: Card) -> Status:
         return Status(card.name, card.title, "missing", expected=expected, next_step=step)
     again = f"bench data prepare {card.name} --from FOLDER_OR_ZIP"
     try:
-        index = read_index(data_root, card.name)
-        imported = read_imported(data_root, card.name)
+        index = read_records(data_root / card.name)
+        imported = read_imported(data_root / card.name)
     except BenchError as error:
         return Status(
             card.name,
