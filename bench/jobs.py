@@ -67,7 +67,7 @@ def resolve(request: CellRequest) -> Resolved:
     Raises BenchError for unknown methods, settings, recipe fields and tokenizers.
     """
     spec = get_method(request.method)
-    settings = _validated(spec.settings, request.given_settings, f"method {request.method!r}")
+    settings = validated(spec.settings, request.given_settings, f"method {request.method!r}")
     defaults = spec.settings().model_dump(mode="json")
     resolved = settings.model_dump(mode="json")
     recipe = _recipe(spec, request)
@@ -88,7 +88,8 @@ def resolve(request: CellRequest) -> Resolved:
     return Resolved(request, spec, settings, recipe, key)
 
 
-def _validated(model: Any, values: dict[str, Any], what: str) -> Any:
+def validated(model: Any, values: dict[str, Any], what: str) -> Any:
+    """`model(**values)`; BenchError naming each faulty field, and the known ones."""
     try:
         return model(**values)
     except ValidationError as error:
@@ -108,7 +109,7 @@ def _recipe(spec: MethodSpec, request: CellRequest) -> Recipe:
     if request.recipe:
         name = f"{recipe.name}, changed"
         values = recipe.model_dump() | {"name": name} | request.recipe
-        recipe = _validated(Recipe, values, f"recipe {recipe.name!r}")
+        recipe = validated(Recipe, values, f"recipe {recipe.name!r}")
     return recipe
 
 
@@ -231,7 +232,7 @@ def train_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
                 "selected_epoch": trained.epoch,
                 "optimism": _optimism(trained),
                 "cards": bench.sources.card_hashes(),
-                "split": split.model_dump(mode="json", include={"scheme", "seed"})
+                "split": {"scheme": split.scheme, "seed": split.seed}
                 | {"train": len(split.train), "val": len(split.val), "test": len(split.test)},
                 "network_size": bench.resolved.network_size,
                 "precision": bench.engine.precision,
@@ -261,7 +262,7 @@ def _training_batches(
     request, arrays = bench.resolved.request, bench.arrays(bench.resolved.request.train)
     return TrainingBatches(
         arrays,
-        bench.sources.positions(arrays, split.train),
+        arrays.rows(split.train),
         bench.resolved.recipe,
         request.seed,
         bench.engine.device,
@@ -308,7 +309,7 @@ def _train(
 def _mean_dsc(
     bench: Workbench, dataset: str, case_ids: tuple[str, ...], latents: LatentSource | None
 ) -> float:
-    cases = bench.sources.positions(bench.arrays(dataset), case_ids)
+    cases = bench.arrays(dataset).rows(case_ids)
     stored = None
     if latents is not None and hasattr(bench.method, "predict_latents"):
         stored = latents.images(cases)
@@ -329,7 +330,7 @@ def _score(bench: Workbench, test: TestSet, folder: Path) -> float:
     """Write the rows and examples of one test set; the mean DSC on the network grid."""
     ids = bench.sources.test_cases(test, bench.resolved.request.protocol)
     truth = bench.truth(test.dataset)
-    cases = bench.sources.positions(truth, ids)
+    cases = truth.rows(ids)
     rows, preds = score(bench.probabilities(test.dataset, cases), truth, cases, EXAMPLES)
     shown = cases[: len(preds)]
     examples = {

@@ -3,15 +3,13 @@
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
-from bench.arrays import CaseArrays, load_arrays, phantom_arrays, phantom_index
+from bench.arrays import CaseArrays, load_arrays
 from bench.cards import Card, list_cards
 from bench.cells import TestSet
 from bench.errors import BenchError, unknown_name
 from bench.files import digest
-from bench.paths import cache_root
-from bench.prepare import CaseIndex, read_index
+from bench.phantom_cases import phantom_arrays, phantom_index
+from bench.prepared import CaseIndex, load_index
 from bench.protocols import Profile, Protocol
 from bench.splits import Split, make_split
 
@@ -46,26 +44,23 @@ class Sources:
         """A dataset's cases without pixels; BenchError when they are not at hand."""
         card = self.card(dataset)
         if self.profile.phantoms:
-            return phantom_index(
-                self._look(card), self.profile.train_cases, self.profile.test_cases, PHANTOM_SEED
-            )
-        return read_index(self._data(dataset) / dataset)
+            return self._phantoms(card)
+        return load_index(self._data(dataset), dataset)
 
     def arrays(self, dataset: str, size: int) -> CaseArrays:
         """A dataset's pixels at one size, loaded once."""
         if (dataset, size) not in self._arrays:
+            index = self.index(dataset)
             if self.profile.phantoms:
-                count = self.profile.train_cases + self.profile.test_cases
-                look = self._look(self.card(dataset))
-                arrays = phantom_arrays(look, count, size, PHANTOM_SEED, cache_root())
+                arrays = phantom_arrays(index, self._look(self.card(dataset)), size, PHANTOM_SEED)
             else:
-                arrays = load_arrays(self._data(dataset) / dataset, size, cache_root())
+                arrays = load_arrays(index, self._data(dataset), size)
             self._arrays[dataset, size] = arrays
         return self._arrays[dataset, size]
 
     def split(self, dataset: str, protocol: Protocol) -> Split:
         """The dataset's split under the protocol."""
-        scheme = "all-test" if self.card(dataset).external else protocol.split
+        scheme = "published" if self.card(dataset).external else protocol.split
         return make_split(self.index(dataset), scheme, protocol.split_seed, protocol.val_share)
 
     def test_cases(self, test: TestSet, protocol: Protocol) -> tuple[str, ...]:
@@ -74,15 +69,16 @@ class Sources:
             return self.index(test.dataset).case_ids
         return self.split(test.dataset, protocol).test
 
-    def positions(self, arrays: CaseArrays, case_ids: tuple[str, ...]) -> np.ndarray:
-        """Where the cases stand in the arrays."""
-        where = {case_id: position for position, case_id in enumerate(arrays.case_ids)}
-        return np.array([where[case_id] for case_id in case_ids], dtype=np.int64)
-
     def digests(self, dataset: str, protocol: Protocol) -> dict[str, str]:
         """What a training's identity rests on, of its data: pixels and split."""
-        index = self.index(dataset)
-        return {"data": index.content_hash, "split": self.split(dataset, protocol).hash}
+        index, split = self.index(dataset), self.split(dataset, protocol)
+        if not split.train:
+            raise BenchError(
+                f"{dataset} has no training cases under split {split.scheme!r}: "
+                + ("it is an external test set." if self.card(dataset).external else "all test.")
+                + " Train on another dataset and test on this one."
+            )
+        return {"data": index.content_hash, "split": split.hash}
 
     def test_digest(self, test: TestSet, protocol: Protocol) -> str:
         """What a test set's scores rest on: its pixels and its cases."""
@@ -92,6 +88,13 @@ class Sources:
     def card_hashes(self) -> dict[str, str]:
         """Hashes of the cards used so far."""
         return {name: self.cards[name].hash for name in sorted(self._used)}
+
+    def _phantoms(self, card: Card) -> CaseIndex:
+        profile = self.profile
+        look = self._look(card)
+        return phantom_index(
+            card.name, look, profile.train_cases, profile.test_cases, PHANTOM_SEED
+        )
 
     def _look(self, card: Card) -> str:
         if card.phantom is None:

@@ -1,0 +1,113 @@
+"""`bench data`: fetch, prepare, status and import-split."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from bench.cards import Card, list_cards
+from bench.cli import options as opt
+from bench.cli.inspect import print_rows
+from bench.errors import BenchError, unknown_name
+from bench.paths import data_root
+
+app = typer.Typer(help="Get datasets ready: fetch, prepare, import a split.", no_args_is_help=True)
+console = Console()
+
+Name = Annotated[str, typer.Argument(help="A dataset; `bench list datasets` shows them.")]
+
+
+def _card(name: str, cards: list[Path] | None) -> Card:
+    known = {card.name: card for card in list_cards(cards or [])}
+    if name not in known:
+        raise unknown_name("dataset", name, known, "A card of your own: --card FILE.")
+    return known[name]
+
+
+def _root(data: Path | None) -> Path:
+    root = data_root(data)
+    if root is None:
+        raise BenchError("No data folder is named. Give --data DIR or set GMS_BENCH_DATA.")
+    return root
+
+
+def _print(lines: list[str]) -> None:
+    for line in lines:
+        console.print(line, style="yellow" if line.startswith("WARNING") else None, markup=False)
+
+
+@app.command()
+def fetch(
+    name: Name,
+    to: Annotated[Path, typer.Option("--to", help="Folder for the downloads.")] = Path("downloads"),
+    card: opt.Cards = None,
+) -> None:
+    """Download an openly licensed dataset; says how to get one that is not."""
+    from bench.fetch import fetch as download
+
+    for file in download(_card(name, card), to):
+        console.print(file)
+    console.print(f"Next: bench data prepare {name} --from {to}", highlight=False)
+
+
+@app.command()
+def prepare(
+    name: Name,
+    source: Annotated[Path, typer.Option("--from", help="Folder or archive as published.")],
+    data: opt.Data = None,
+    include_all: Annotated[bool, typer.Option(help="Keep classes that the card leaves out.")] = False,
+    leave_out: Annotated[str | None, typer.Option(help="Case ids to do without.")] = None,
+    mask_rule: Annotated[str | None, typer.Option(help="'> 0' or '> 127'.")] = None,
+    card: opt.Cards = None,
+) -> None:
+    """Check a dataset and bring it into the one form that runs read."""
+    from bench.prepare import prepare as build
+
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task(f"preparing {name}", total=None)
+        report = build(
+            _card(name, card),
+            source,
+            _root(data),
+            include_all=include_all,
+            leave_out=opt.names(leave_out),
+            mask_rule=mask_rule,
+            progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    _print(report.lines())
+
+
+@app.command()
+def status(data: opt.Data = None, as_json: opt.Json = False, card: opt.Cards = None) -> None:
+    """What is prepared, and what to do next."""
+    from bench.prepared import status as look
+
+    rows = [
+        {
+            "name": row.name,
+            "state": row.state,
+            "cases": f"{row.cases} of {row.expected}" if row.expected else str(row.cases),
+            "groups": row.groups,
+            "split lists": row.imported,
+            "next step": row.next_step,
+        }
+        for row in look(data_root(data), list_cards(card or []))
+    ]
+    print_rows(rows, as_json)
+
+
+@app.command("import-split")
+def import_split(
+    name: Name,
+    file: Annotated[Path, typer.Argument(help="Lists: .pkl of the GMS authors, .json or text.")],
+    data: opt.Data = None,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Drop names without a case here.")
+    ] = False,
+) -> None:
+    """Use somebody's lists of training and test cases; a pickle is read without executing it."""
+    from bench.import_split import import_split as store
+
+    _print(store(_root(data), name, file, allow_partial=allow_partial).lines())
