@@ -7,10 +7,7 @@ images, 0.50 GB masks, 0.34 GB native masks.
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, overload
@@ -20,12 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench import phantoms
-from bench.disk import disk_errors
+from bench.disk import disk_errors, scratch
 from bench.errors import BenchError
 from bench.files import digest
 from bench.paths import cache_root
 from bench.pixels import PixelError, load, pack, pixel_hash, to_mask, to_rgb, unpack
 from bench.prepared import Case, CaseIndex, read_index, read_records
+from bench.threads import in_order
 
 VERSION = 1
 """Raised whenever the same prepared files could give other arrays."""
@@ -210,29 +208,26 @@ def _build(
     workers: int,
     progress: Progress | None,
 ) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
-    try:
-        with ThreadPoolExecutor(workers) as pool:
-            _write(folder, size, len(items), _report(pool.map(decode, items), items, progress))
-        os.chmod(folder, 0o755)  # mkdtemp's 0700 would lock out the rest of a lab
+    with scratch(place.parent, place.name) as workspace:
+        folder = workspace / "new"
+        folder.mkdir()
+        decoded = in_order(decode, items, workers)
+        _write(folder, size, len(items), _counted(decoded, len(items), progress))
         try:
             os.rename(folder, place)
         except OSError:
             if not (place / "meta.json").exists():  # else another process was faster
                 raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _report(
+def _counted(
     decoded: Iterator[Decoded],
-    items: Sequence[Any],
+    total: int,
     progress: Progress | None,
 ) -> Iterator[Decoded]:
     for done, one in enumerate(decoded, start=1):
         if progress:
-            progress(done, len(items))
+            progress(done, total)
         yield one
 
 

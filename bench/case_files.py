@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +14,7 @@ from bench.facts import Facts
 from bench.layouts import Found, Match
 from bench.pixels import PixelError, load, orientation, pixel_hash, to_mask, to_rgb
 from bench.prepared import Case
+from bench.threads import in_order
 
 Progress = Callable[[int, int], None]
 
@@ -57,16 +57,15 @@ class Writer:
         written: list[Written] = []
         incomplete: list[tuple[str, str]] = []
         faults: list[str] = []
-        with ThreadPoolExecutor(workers) as pool:  # Pillow and hashlib work outside Python's lock
-            for done, result in enumerate(pool.map(self._attempt, cases), start=1):
-                if isinstance(result, Written):
-                    written.append(result)
-                elif isinstance(result, Incomplete):
-                    incomplete.append((cases[done - 1].case_id, str(result)))
-                else:
-                    faults.append(str(result))
-                if progress:
-                    progress(done, len(cases))
+        for done, result in enumerate(in_order(self._attempt, cases, workers), start=1):
+            if isinstance(result, Written):
+                written.append(result)
+            elif isinstance(result, Incomplete):
+                incomplete.append((cases[done - 1].case_id, str(result)))
+            else:
+                faults.append(str(result))
+            if progress:
+                progress(done, len(cases))
         if faults:
             raise _bad(faults)
         return written, incomplete

@@ -1,6 +1,9 @@
 """Turning what a disk refuses into an error that a user can act on."""
 
 import errno
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,3 +35,25 @@ def disk_errors(task: str, folder: Path) -> Iterator[None]:
         raise BenchError(
             f"Cannot {task} in {folder}: {reason}. Nothing half-written was kept."
         ) from error
+
+
+STALE_SECONDS = 24 * 3600
+
+
+@contextmanager
+def scratch(parent: Path, name: str) -> Iterator[Path]:
+    """A fresh hidden folder in `parent` for building `name`; removed when the block ends.
+
+    Beside its target, so that the result can be renamed into place. Folders that a killed process
+    left for the same name are removed after a day.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob(f".{name}.building-*"):
+        if time.time() - left.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.building-"))
+    folder.chmod(0o755)  # mkdtemp's 0700 would lock out the rest of a lab
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

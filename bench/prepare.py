@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from bench.cards import Card
 from bench.case_files import Progress, Writer, Written
-from bench.disk import disk_errors
+from bench.disk import disk_errors, scratch
 from bench.errors import BenchError, unknown_name
 from bench.facts import Facts, read_facts
 from bench.files import write_text
@@ -106,24 +105,20 @@ def prepare(
     """
     if mask_rule not in (None, "> 0", "> 127"):
         raise BenchError(f"No mask rule {mask_rule!r}. Known: '> 0' and '> 127'.")
-    with disk_errors(f"prepare {card.name}", data_root):
-        data_root.mkdir(parents=True, exist_ok=True)
-        workspace = Path(tempfile.mkdtemp(dir=data_root, prefix=f".{card.name}."))
-        try:
-            match = find(card, source, workspace / "unpacked")
-            facts = read_facts(card, match)
-            kept, left_out = _choose(card, match, facts, include_all, leave_out)
-            rule = mask_rule or match.layout.mask_rule or card.mask_rule
-            writer = Writer(match, facts, rule, card.masks_rescaled, workspace / "new")
-            written, incomplete = writer.write_all(kept, workers, progress)
-            report = _report(card, writer, written, (*left_out, *incomplete))
-            warnings = _warnings(card, match, report, include_all, incomplete)
-            warnings += [*facts.warnings, *_turned(written)]
-            report = replace(report, warnings=tuple(warnings))
-            _write_index(card, report, written)
-            return _publish(report, workspace, data_root / card.name)
-        finally:
-            shutil.rmtree(workspace, ignore_errors=True)
+    task = f"prepare {card.name}"
+    with disk_errors(task, data_root), scratch(data_root, card.name) as workspace:
+        match = find(card, source, workspace / "unpacked")
+        facts = read_facts(card, match)
+        kept, left_out = _choose(card, match, facts, include_all, leave_out)
+        rule = mask_rule or match.layout.mask_rule or card.mask_rule
+        writer = Writer(match, facts, rule, card.masks_rescaled, workspace / "new")
+        written, incomplete = writer.write_all(kept, workers, progress)
+        report = _report(card, writer, written, (*left_out, *incomplete))
+        warnings = _warnings(card, match, report, include_all, incomplete)
+        warnings += [*facts.warnings, *_turned(written)]
+        report = replace(report, warnings=tuple(warnings))
+        _write_index(card, report, written)
+        return _publish(report, workspace, data_root / card.name)
 
 
 def _choose(
