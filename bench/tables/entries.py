@@ -79,8 +79,8 @@ class Filler:
         lacking = [seed for seed in self.seeds if seed not in values]
         if not lacking:
             return ""
-        failed = {r.key.seed: _first_line(r.error) for r in mine if r.status == "failed"}
-        why = [f"seed {seed} {_failure(failed.get(seed))}" for seed in lacking]
+        there = {record.key.seed: record for record in mine}
+        why = [f"seed {seed} {_state(there.get(seed))}" for seed in lacking]
         return f"over {len(values)} of {len(self.seeds)} seeds: {', '.join(why)}"
 
     def _absent(
@@ -93,11 +93,9 @@ class Filler:
     def _reason(self, row: Row, column: Column, mine: Sequence[CellRecord], scored: bool) -> str:
         if scored:
             return f"no scores on the {self.scores.grid} grid"
-        failed = [record for record in mine if record.status == "failed"]
-        if failed:
-            return _failure(_first_line(failed[0].error))
         if mine:
-            return f"trained, not scored on {column.test} ({column.part})"
+            failed = [record for record in mine if record.status == "failed"]
+            return _state((failed or mine)[0])
         asked = [m for m in self.missing if (m.method, m.train) == (row.method, column.train)]
         asked.sort(key=lambda m: not _asks_for(m, row))
         return asked[0].reason if asked else "not run"
@@ -153,8 +151,13 @@ def _first_line(error: str | None) -> str:
     return line if len(line) <= 120 else line[:117] + "..."
 
 
-def _failure(message: str | None) -> str:
-    return "not run" if message is None else f"failed: {message}"
+def _state(record: CellRecord | None) -> str:
+    """Why a training gives no score here."""
+    if record is None:
+        return "not run"
+    if record.status == "failed":
+        return f"failed: {_first_line(record.error)}"
+    return "trained, not scored on these cases"
 
 
 def mark_best(columns: Sequence[Sequence[Entry]], second: bool) -> list[list[Entry]]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group, JustifyMethod
+from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -17,9 +17,13 @@ _STYLES = {"best": "bold", "second": "underline", "": ""}
 def to_rich(table: Table) -> Group:
     """The table, its footnotes and its footer as one renderable."""
     body = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for header in _padded_headers(table):
-        side: JustifyMethod = "left" if len(body.columns) < len(table.lead_headers) else "right"
-        body.add_column(header, justify=side, overflow="fold")
+    leads = len(table.lead_headers)
+    for position, header in enumerate(_padded_headers(table)):
+        if position < leads:
+            longest = max(map(len, header.split() + [row.lead[position] for row in table.rows]))
+            body.add_column(header, overflow="fold", min_width=longest + 1)  # + 1: a dagger
+        else:
+            body.add_column(header, overflow="fold", justify="right")
     previous = None
     for row, lead in zip(table.rows, lead_words(table), strict=True):
         if previous is not None and table.label_at > 0 and row.group != previous:
