@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,9 +12,11 @@ from bench.arrays import CaseArrays
 from bench.augment import augment, policy
 from bench.contracts import Batch
 from bench.errors import BenchError
-from bench.latents import LatentSource
 from bench.recipes import Recipe
 from bench.seeds import seed_for
+
+if TYPE_CHECKING:
+    from bench.latents import LatentSource
 
 
 def to_images(pixels: Tensor) -> Tensor:
@@ -35,7 +38,7 @@ class TrainingBatches:
         recipe: Recipe,
         seed: int,
         device: torch.device,
-        latents: LatentSource | None,
+        latents: "LatentSource | None",
     ) -> None:
         if recipe.batch_size > len(cases):
             raise BenchError(

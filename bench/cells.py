@@ -8,9 +8,8 @@ setting from the method's default. So planning needs no method's code, hence no 
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
 from pydantic import ValidationError
 
 from bench.errors import BenchError
@@ -18,6 +17,9 @@ from bench.files import digest, write_json, write_with
 from bench.protocols import Profile, Protocol, Selection
 from bench.recipes import Frozen
 from bench.registry import choose_tokenizer
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 
@@ -129,13 +131,17 @@ class CellRecord(Frozen):
         """Whether this cell was scored on that test set."""
         return self.scores_file(dataset, part).is_file()
 
-    def scores(self, dataset: str, part: str) -> pd.DataFrame:
+    def scores(self, dataset: str, part: str) -> "pd.DataFrame":
         """The per-case rows of one test set; see bench/metrics for the columns."""
+        import pandas as pd  # late: planning a run reads records only
+
         return pd.read_parquet(self.scores_file(dataset, part))
 
-    def history(self) -> pd.DataFrame:
+    def history(self) -> "pd.DataFrame":
         """One row per epoch: epoch, lr, loss and its parts, val_dsc, test_dsc, seconds."""
         assert self.folder is not None
+        import pandas as pd
+
         return pd.read_parquet(self.folder / "history.parquet")
 
 
@@ -205,7 +211,7 @@ def load_cell(file: Path) -> CellRecord:
         ) from error
 
 
-def write_frame(file: Path, frame: pd.DataFrame) -> None:
+def write_frame(file: Path, frame: "pd.DataFrame") -> None:
     """A table of rows as Parquet, atomically."""
     write_with(file, lambda target: frame.to_parquet(target, index=False))
 

@@ -27,7 +27,6 @@ from bench.cells import CellKey, CellRecord, CellRequest, TestSet, TokenizerKey,
 from bench.contracts import BuildContext, FullMethod, MethodSpec, Tokenizer
 from bench.errors import BenchError
 from bench.files import write_bytes, write_json, write_with
-from bench.latents import LatentSource
 from bench.losses import LogitsMethod
 from bench.paths import cache_root
 from bench.predict import Engine, mean_dsc, probabilities, score
@@ -229,6 +228,7 @@ def train_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
                 "peak_memory_bytes": _peak_memory(bench.engine.device),
                 "recipe": bench.resolved.recipe.model_dump(mode="json"),
                 "request": job["request"],
+                "count_explanation": bench.resolved.spec.count_explanation,
                 "selected_epoch": trained.epoch,
                 "optimism": _optimism(trained),
                 "cards": bench.sources.card_hashes(),
@@ -257,7 +257,7 @@ def score_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def _training_batches(
-    bench: Workbench, split: Split, latents: LatentSource | None
+    bench: Workbench, split: Split, latents: "LatentSource | None"
 ) -> TrainingBatches:
     request, arrays = bench.resolved.request, bench.arrays(bench.resolved.request.train)
     return TrainingBatches(
@@ -270,9 +270,11 @@ def _training_batches(
     )
 
 
-def _latent_source(bench: Workbench) -> LatentSource | None:
+def _latent_source(bench: Workbench) -> "LatentSource | None":
     if bench.tokenizer is None:
         return None
+    from bench.latents import LatentSource
+
     arrays = bench.arrays(bench.resolved.request.train)
     return LatentSource(bench.tokenizer, arrays, cache_root() / "latents", bench.engine.device)
 
@@ -283,7 +285,7 @@ def _train(
     batches: TrainingBatches,
     folder: Path,
     progress: Progress,
-    latents: LatentSource | None,
+    latents: "LatentSource | None",
 ) -> Trained:
     request = bench.resolved.request
     watched = {"last": (), "best-val": ("val",), "best-test": ("test",)}[request.protocol.selection]
@@ -307,15 +309,13 @@ def _train(
 
 
 def _mean_dsc(
-    bench: Workbench, dataset: str, case_ids: tuple[str, ...], latents: LatentSource | None
+    bench: Workbench, dataset: str, case_ids: tuple[str, ...], latents: "LatentSource | None"
 ) -> float:
     cases = bench.arrays(dataset).rows(case_ids)
     stored = None
     if latents is not None and hasattr(bench.method, "predict_latents"):
         stored = latents.images(cases)
-    return mean_dsc(
-        bench.probabilities(dataset, cases, stored), bench.truth(dataset).masks[cases]
-    )
+    return mean_dsc(bench.probabilities(dataset, cases, stored), bench.truth(dataset).masks[cases])
 
 
 def _score_all(bench: Workbench, folder: Path, progress: Progress) -> dict[str, Any]:
@@ -352,7 +352,7 @@ def _score(bench: Workbench, test: TestSet, folder: Path) -> float:
 
 
 def _record(
-    job: dict[str, Any], bench: Workbench, trained: Trained, latents: LatentSource | None
+    job: dict[str, Any], bench: Workbench, trained: Trained, latents: "LatentSource | None"
 ) -> dict[str, Any]:
     method = bench.method
     trainable = sum(p.numel() for p in method.parameters() if p.requires_grad)

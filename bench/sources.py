@@ -3,13 +3,12 @@
 from functools import cached_property
 from pathlib import Path
 
-from bench.arrays import CaseArrays, load_arrays
+from bench.arrays import CaseArrays, load_arrays, phantom_arrays, phantom_index
 from bench.cards import Card, list_cards
 from bench.cells import TestSet
 from bench.errors import BenchError, unknown_name
 from bench.files import digest
-from bench.phantom_cases import phantom_arrays, phantom_index
-from bench.prepared import CaseIndex, load_index
+from bench.prepared import CaseIndex, read_index
 from bench.protocols import Profile, Protocol
 from bench.splits import Split, make_split
 
@@ -44,17 +43,21 @@ class Sources:
         """A dataset's cases without pixels; BenchError when they are not at hand."""
         card = self.card(dataset)
         if self.profile.phantoms:
-            return self._phantoms(card)
-        return load_index(self._data(dataset), dataset)
+            profile = self.profile
+            return phantom_index(
+                self._look(card), profile.train_cases, profile.test_cases, PHANTOM_SEED
+            )
+        return read_index(self._data(dataset) / dataset)
 
     def arrays(self, dataset: str, size: int) -> CaseArrays:
         """A dataset's pixels at one size, loaded once."""
         if (dataset, size) not in self._arrays:
-            index = self.index(dataset)
             if self.profile.phantoms:
-                arrays = phantom_arrays(index, self._look(self.card(dataset)), size, PHANTOM_SEED)
+                count = self.profile.train_cases + self.profile.test_cases
+                look = self._look(self.card(dataset))
+                arrays = phantom_arrays(look, count, size, PHANTOM_SEED)
             else:
-                arrays = load_arrays(index, self._data(dataset), size)
+                arrays = load_arrays(self._data(dataset) / dataset, size)
             self._arrays[dataset, size] = arrays
         return self._arrays[dataset, size]
 
@@ -88,13 +91,6 @@ class Sources:
     def card_hashes(self) -> dict[str, str]:
         """Hashes of the cards used so far."""
         return {name: self.cards[name].hash for name in sorted(self._used)}
-
-    def _phantoms(self, card: Card) -> CaseIndex:
-        profile = self.profile
-        look = self._look(card)
-        return phantom_index(
-            card.name, look, profile.train_cases, profile.test_cases, PHANTOM_SEED
-        )
 
     def _look(self, card: Card) -> str:
         if card.phantom is None:

@@ -57,7 +57,9 @@ def prepare(
     name: Name,
     source: Annotated[Path, typer.Option("--from", help="Folder or archive as published.")],
     data: opt.Data = None,
-    include_all: Annotated[bool, typer.Option(help="Keep classes that the card leaves out.")] = False,
+    include_all: Annotated[
+        bool, typer.Option(help="Keep classes that the card leaves out.")
+    ] = False,
     leave_out: Annotated[str | None, typer.Option(help="Case ids to do without.")] = None,
     mask_rule: Annotated[str | None, typer.Option(help="'> 0' or '> 127'.")] = None,
     card: opt.Cards = None,

@@ -167,7 +167,9 @@ def predict(
     cell: str,
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the masks.")],
-    results: Annotated[Path, typer.Option("--results", help="Folder of results.")] = Path("results"),
+    results: Annotated[Path, typer.Option("--results", help="Folder of results.")] = Path(
+        "results"
+    ),
     device: Annotated[str, typer.Option(help="cpu or cuda:0.")] = "cpu",
     plugin: opt.Plugins = None,
 ) -> None:
@@ -210,7 +212,9 @@ def check(
 def new(
     kind: Annotated[str, typer.Argument(help="method")],
     name: str,
-    folder: Annotated[Path, typer.Option("--out", help="Where the package is written.")] = Path("."),
+    folder: Annotated[Path, typer.Option("--out", help="Where the package is written.")] = Path(
+        "."
+    ),
 ) -> None:
     """Write a working skeleton of a plugin package."""
     if kind != "method":

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown_name
 from bench.matrices import Choices
 from bench.protocols import Profile, Protocol, get_profile, get_protocol
+from bench.tables.table import Grid
 
 Data = Annotated[
     Path | None,
@@ -22,7 +23,18 @@ Plugins = Annotated[
 Cards = Annotated[
     list[Path] | None, typer.Option("--card", help="Dataset card of your own; repeatable.")
 ]
+Published = Annotated[
+    str | None, typer.Option(help="Show an edition's numbers beside: aaai2025 or arxiv-v1.")
+]
+GridName = Annotated[str, typer.Option("--grid", help="Scores on the network or native grid.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def grid(name: str) -> Grid:
+    """The grid called `name`; BenchError if there is none."""
+    if name == "network" or name == "native":
+        return name  # type: ignore[return-value]
+    raise unknown_name("grid", name, ("network", "native"))
 
 
 def names(text: str | None) -> tuple[str, ...]:

@@ -28,26 +28,41 @@ def add_to(app: typer.Typer) -> None:
 def run(
     matrix: Annotated[str, typer.Option("--matrix", "-m", help="Name, or path of a .toml file.")],
     methods: Annotated[str | None, typer.Option(help="Comma-separated, or `all`.")] = None,
-    datasets: Annotated[str | None, typer.Option(help="Training datasets, comma-separated.")] = None,
+    datasets: Annotated[
+        str | None, typer.Option(help="Training datasets, comma-separated.")
+    ] = None,
     seeds: Annotated[str, typer.Option(help="0,1,2 or 0-4.")] = "0",
-    protocol: Annotated[str, typer.Option(help="paper, clean, grouped or FILE.toml:NAME.")] = "clean",
-    recipe: Annotated[str | None, typer.Option(help="shared or native; the protocol's if left out.")] = None,
-    profile: Annotated[str | None, typer.Option(help="demo, paper, smoke or FILE.toml:NAME.")] = None,
+    protocol: Annotated[
+        str, typer.Option(help="paper, clean, grouped or FILE.toml:NAME.")
+    ] = "clean",
+    recipe: Annotated[
+        str | None, typer.Option(help="shared or native; the protocol's if left out.")
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="demo, paper, smoke or FILE.toml:NAME.")
+    ] = None,
     data: opt.Data = None,
     out: opt.Out = Path("results"),
     epochs: Annotated[int | None, typer.Option(min=1, help="Length of every run.")] = None,
     image_size: Annotated[int | None, typer.Option(min=32, help="Side of the pictures.")] = None,
-    tokenizer: Annotated[str | None, typer.Option(help="NAME or NAME@LOCATION for every cell.")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="NAME or NAME@LOCATION for every cell.")
+    ] = None,
     part: Annotated[str | None, typer.Option(help="Foreign test cases: test or all.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:0,cuda:1.")] = "auto",
     jobs: Annotated[int | None, typer.Option(min=1, help="Cells at a time on each device.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
     channels_last: Annotated[bool | None, typer.Option(help="Memory layout.")] = None,
-    compile_: Annotated[bool | None, typer.Option("--compile/--no-compile", help="torch.compile.")] = None,
-    assigned: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE or recipe.NAME=VALUE.")] = None,
+    compile_: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="torch.compile.")
+    ] = None,
+    assigned: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE or recipe.NAME=VALUE.")
+    ] = None,
     plugin: opt.Plugins = None,
     card: opt.Cards = None,
-    published: Annotated[str | None, typer.Option(help="Show an edition's numbers: aaai2025, arxiv-v1.")] = None,
+    published: opt.Published = None,
+    grid: opt.GridName = "network",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
 ) -> None:
     """Run every missing cell of a matrix, then print its tables and draw its figures."""
@@ -59,7 +74,9 @@ def run(
     )  # fmt: skip
     rules = opt.choose_protocol(protocol, recipe=recipe, external_part=part)
     asked = get_matrix(matrix)
-    requests = expand(asked, opt.choices(methods, datasets, seeds, tokenizer, assigned), rules, chosen)
+    requests = expand(
+        asked, opt.choices(methods, datasets, seeds, tokenizer, assigned), rules, chosen
+    )
     sources = Sources(chosen, folder, card or [])
     devices, threads = _devices(device, jobs)
     options = RunOptions(out, folder, tuple(card or ()), devices, threads)
@@ -71,8 +88,7 @@ def run(
             console.print(f"  {task.state:11} {task.request.label} {task.reason}", highlight=False)
         return
     _run(tasks, options, sources)
-    reports.write(asked, tasks, out, published)
-    reports.show(asked, tasks, out, published, console)
+    reports.of_run(asked, tasks, out, published, console, opt.grid(grid))
     failed = [task for task in tasks if task.state != "done"]
     for task in failed:
         console.print(f"[red]{task.state}[/] {task.request.label}: {task.reason}", highlight=False)
@@ -85,7 +101,9 @@ def _devices(device: str, jobs: int | None) -> tuple[tuple[str, ...], int]:
     import os
     import shutil
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     if device == "auto":
         device = "cuda" if shutil.which("nvidia-smi") else "cpu"
     named = opt.names(device)
@@ -96,7 +114,10 @@ def _devices(device: str, jobs: int | None) -> tuple[tuple[str, ...], int]:
 
 
 def _announce(tasks: list[Task]) -> None:
-    count = {state: sum(task.state == state for task in tasks) for state in ("done", "train", "score", "unavailable")}
+    count = {
+        state: sum(task.state == state for task in tasks)
+        for state in ("done", "train", "score", "unavailable")
+    }
     words = [f"{count['done']} of {len(tasks)} cells are done"]
     words += [f"{count['train']} to train"] if count["train"] else []
     words += [f"{count['score']} to score"] if count["score"] else []
@@ -134,20 +155,38 @@ def _update(progress: Progress, bar: TaskID, event: dict) -> None:
     if "scoring" in event:
         progress.update(bar, note=f"scoring {event['scoring']}")
     elif "steps" in event:
-        progress.update(bar, note=f"epoch {event['epoch'] + 1}, step {event['step'] + 1}/{event['steps']}")
+        progress.update(
+            bar, note=f"epoch {event['epoch'] + 1}, step {event['step'] + 1}/{event['steps']}"
+        )
     else:
-        scores = [f"{name[:-4]} DSC {event[name]:.3f}" for name in ("val_dsc", "test_dsc") if event[name] is not None]
+        scores = [
+            f"{name[:-4]} DSC {event[name]:.3f}"
+            for name in ("val_dsc", "test_dsc")
+            if event[name] is not None
+        ]
         note = ", ".join([f"loss {event['loss']:.4f}", *scores])
         progress.update(bar, completed=event["epoch"], total=event["epochs"], note=note)
 
 
 def report(
-    matrix: Annotated[str, typer.Option("--matrix", "-m", help="Name, or path of a .toml file.")] = "paper",
+    matrix: Annotated[str, typer.Option("--matrix", "-m", help="Name or .toml file.")] = "paper",
     profile: Annotated[str | None, typer.Option(help="Only cells of this profile.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Only cells of this protocol.")] = None,
-    grid: Annotated[str, typer.Option(help="Scores on the network or the native grid.")] = "network",
-    published: Annotated[str | None, typer.Option(help="Show an edition's numbers: aaai2025, arxiv-v1.")] = None,
+    selection: Annotated[str | None, typer.Option(help="Only cells of this rule.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Only cells of this size.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Only cells of this length.")] = None,
+    part: Annotated[str, typer.Option(help="Foreign test cases: test or all.")] = "test",
+    grid: opt.GridName = "network",
+    published: opt.Published = None,
     out: opt.Out = Path("results"),
 ) -> None:
     """Rebuild every table and figure from stored cells; trains nothing."""
-    reports.rebuild(get_matrix(matrix), out, profile, protocol, grid, published, console)
+    filters = {
+        "profile": profile,
+        "protocol": protocol,
+        "selection": selection,
+        "image_size": image_size,
+        "epochs": epochs,
+    }
+    asked = get_matrix(matrix)
+    reports.rebuild(asked, out, filters, published, opt.grid(grid), part, console)
