@@ -16,7 +16,7 @@ from bench.files import file_digest
 
 DOWNLOADS = "downloads"
 TIMEOUT_SECONDS = 30
-CHUNK_BYTES = 2**20
+CHUNK_BYTES = 2**16  # what a broken connection costs at most
 
 Progress = Callable[[str, int, int | None], None]
 
