@@ -91,5 +91,5 @@ def _find(name: str) -> Path | None:
     """The file of a module; None for a name that is an attribute of a module."""
     try:
         return module_file(name)
-    except (BenchError, ModuleNotFoundError, AttributeError):
+    except BenchError:
         return None

@@ -171,11 +171,21 @@ def source_file(name: str) -> Path:
 
 
 def module_file(module: str) -> Path:
-    """The file of an importable module; imports its parent packages only."""
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise BenchError(f"Module {module!r} is not installed. Reinstall the package behind it.")
-    return Path(spec.origin)
+    """The file of a module, found by its place in its package and without importing anything.
+
+    BenchError when there is no such module.
+    """
+    top, *inner = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is not None and spec.origin is not None:
+        place = Path(spec.origin)
+        for part in inner:
+            folder = place.parent if place.name == "__init__.py" else place  # a file holds none
+            package = folder / part / "__init__.py"
+            place = package if package.is_file() else folder / f"{part}.py"
+        if place.is_file():
+            return place
+    raise BenchError(f"Module {module!r} is not installed. Reinstall the package behind it.")
 
 
 def summary(name: str) -> str:
@@ -185,7 +195,7 @@ def summary(name: str) -> str:
 
 
 def choose_tokenizer(
-    role: str | None, requested: str | None, roles: Mapping[str, str]
+    role: str | None, requested: str | None, roles: Mapping[Any, str]
 ) -> tuple[Any, str | None] | None:
     """(TokenizerSpec, location or None) that a cell uses; None for a method without a tokenizer.
 

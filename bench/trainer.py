@@ -1,6 +1,7 @@
 """One training loop for every method, readable top to bottom."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from bench.protocols import Selection
 from bench.recipes import Recipe, learning_rate
 from bench.seeds import seed_for
 
-SECONDS_BETWEEN_CHECKPOINTS = 30.0
+SECONDS_BETWEEN_CHECKPOINTS = float(os.environ.get("GMS_BENCH_CHECKPOINT_SECONDS", "30"))
 
 Validate = Callable[[], float]
 """Mean DSC in [0, 1] of the method as it stands."""

@@ -4,17 +4,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from bench.cards import Card, list_cards
 from bench.cli import options as opt
+from bench.cli.options import console
 from bench.cli.inspect import print_rows
 from bench.errors import BenchError, unknown_name
 from bench.paths import data_root
 
 app = typer.Typer(help="Get datasets ready: fetch, prepare, import a split.", no_args_is_help=True)
-console = Console()
 
 Name = Annotated[str, typer.Argument(help="A dataset; `bench list datasets` shows them.")]
 

@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from bench.cli import options as opt
+from bench.cli.options import console
 from bench.errors import BenchError, unknown_name
 from bench.paths import data_root
 from bench.registry import method_names, summary, tokenizer_names, use_plugin_files
 
-console = Console()
 KINDS = ("methods", "tokenizers", "datasets", "matrices", "protocols", "profiles", "cells")
 
 

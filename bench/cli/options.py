@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+from rich.console import Console
 
 from bench.errors import BenchError, unknown_name
 from bench.matrices import Choices
 from bench.protocols import Profile, Protocol, get_profile, get_protocol
-from bench.tables.table import Grid
+
+console = Console()
+if not console.is_terminal:
+    console = Console(width=132)  # a log or a pipe has no width; tables need room
 
 Data = Annotated[
     Path | None,
@@ -23,6 +27,7 @@ Plugins = Annotated[
 Cards = Annotated[
     list[Path] | None, typer.Option("--card", help="Dataset card of your own; repeatable.")
 ]
+Grid = Literal["network", "native"]
 Published = Annotated[
     str | None, typer.Option(help="Show an edition's numbers beside: aaai2025 or arxiv-v1.")
 ]

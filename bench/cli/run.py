@@ -4,19 +4,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from bench import report as reports
 from bench.cli import options as opt
+from bench.cli.options import console
 from bench.matrices import expand, get_matrix
 from bench.paths import data_root
 from bench.registry import use_plugin_files
 from bench.runner import RunOptions, Task, plan
 from bench.runner import run as run_tasks
 from bench.sources import Sources
-
-console = Console()
 
 
 def add_to(app: typer.Typer) -> None:
@@ -88,10 +85,12 @@ def run(
             console.print(f"  {task.state:11} {task.request.label} {task.reason}", highlight=False)
         return
     _run(tasks, options, sources)
-    reports.of_run(asked, tasks, out, published, console, opt.grid(grid))
     failed = [task for task in tasks if task.state != "done"]
     for task in failed:
         console.print(f"[red]{task.state}[/] {task.request.label}: {task.reason}", highlight=False)
+    from bench import report as reports  # pandas: only once there is something to report
+
+    reports.of_run(asked, tasks, out, published, console, opt.grid(grid))
     if failed:
         raise typer.Exit(1)
 
@@ -188,5 +187,7 @@ def report(
         "image_size": image_size,
         "epochs": epochs,
     }
+    from bench import report as reports
+
     asked = get_matrix(matrix)
     reports.rebuild(asked, out, filters, published, opt.grid(grid), part, console)

@@ -1,0 +1,81 @@
+"""Fixtures that keep a test's caches and results to itself, and a method that trains in seconds."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TINY = '''"""A plugin for tests: two convolutions, and ways to go wrong on request."""
+
+import os
+from typing import Literal
+
+import torch
+from torch import nn
+
+from bench.contracts import MethodSpec, Settings
+
+
+class TinySettings(Settings):
+    width: int = 4
+    fault: Literal["none", "raise", "nan", "exit", "kill"] = "none"
+
+
+class Tiny(nn.Module):
+    def __init__(self, settings):
+        super().__init__()
+        self.fault = settings.fault
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, settings.width, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(settings.width, 1, 3, padding=1),
+        )
+
+    def forward(self, images):
+        if self.training and self.fault == "raise":
+            raise RuntimeError("a fault on request")
+        if self.training and self.fault == "exit":
+            os._exit(7)
+        if self.training and self.fault == "kill":
+            os.kill(os.getpid(), 9)
+        factor = float("nan") if self.fault == "nan" else 1.0
+        return self.layers(images) * factor
+
+
+def build(settings, context):
+    return Tiny(settings)
+
+
+SPEC = MethodSpec(
+    name="tiny", title="Tiny", family="CNN", build=build, settings=TinySettings,
+    summary="two convolutions", citation="none",
+)
+'''
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Path:
+    """One cache of phantoms for the whole session; its content is a function of its key."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def tiny(tmp_path) -> Path:
+    """A plugin file that defines the method `tiny`."""
+    file = tmp_path / "tiny_plugin.py"
+    file.write_text(TINY)
+    return file
+
+
+@pytest.fixture
+def bench(cache, tmp_path):
+    """Run the command line in a process of its own, as a user does."""
+
+    def run(*words, **environment) -> subprocess.CompletedProcess[str]:
+        env = {k: v for k, v in os.environ.items() if not k.startswith("GMS_BENCH")}
+        env |= {"GMS_BENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1"} | environment
+        command = [sys.executable, "-m", "bench.cli", *map(str, words)]
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+
+    return run
