@@ -46,9 +46,10 @@ def test_cross_domain_trains_each_method_once_a_direction():
 def test_paper_is_the_union():
     names = [t.name for t in get_matrix("paper").tables]
     assert len(names) == 6 and len(set(names)) == 6
-    assert len(requests("paper")) == len(
-        [*requests("in-domain"), *requests("cross-domain"), *requests("ablations")]
-    ) - 24  # a training for cross-domain serves in-domain too: 12 methods on two datasets
+    assert (
+        len(requests("paper"))
+        == len([*requests("in-domain"), *requests("cross-domain"), *requests("ablations")]) - 24
+    )  # a training for cross-domain serves in-domain too: 12 methods on two datasets
 
 
 def test_choices_narrow_and_replace():
@@ -69,7 +70,9 @@ def test_foreign_test_part_follows_the_protocol():
 
 def test_own_matrix_files_and_their_mistakes(tmp_path):
     file = tmp_path / "mine.toml"
-    file.write_text('title = "t"\n[[cells]]\nmethods = ["unet"]\ntrain = ["busi"]\ntest = ["stu"]\n')
+    file.write_text(
+        'title = "t"\n[[cells]]\nmethods = ["unet"]\ntrain = ["busi"]\ntest = ["stu"]\n'
+    )
     (request,) = expand(get_matrix(str(file)), Choices(), CLEAN, DEMO)
     assert request.tests == (Cases(dataset="stu"),)
     file.write_text('title = "t"\n[[cells]]\nmethod = ["unet"]\n')

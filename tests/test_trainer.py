@@ -191,7 +191,10 @@ def test_every_case_is_drawn_once_an_epoch_and_foreground_can_be_forced():
     arrays = squares()
     arrays.masks[:10] = False
     recipe = RECIPE.model_copy(update={"augmentation": "none"})
-    drawn = [b.images for b in TrainingBatches(arrays, np.arange(8), recipe, 0, CPU.device, None).epoch(0)]
+    drawn = [
+        b.images
+        for b in TrainingBatches(arrays, np.arange(8), recipe, 0, CPU.device, None).epoch(0)
+    ]
     assert len({float(image.sum()) for image in torch.cat(drawn)}) == 8
     forced = recipe.model_copy(update={"foreground_share": 0.25})
     batches = TrainingBatches(arrays, np.arange(12), forced, 0, CPU.device, None)
