@@ -249,7 +249,6 @@ RECIPE = Recipe(
     epochs=300,
     batch_size=8,
     drop_last=False,
-    loss="own",
     augmentation="ege-unet",
     image_size=256,
 )

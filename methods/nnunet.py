@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, SizeRule
 from bench.recipes import Recipe
 
-HEAD_WEIGHTS = (8 / 15, 4 / 15, 2 / 15, 1 / 15, 0.0)  # 1, 1/2, 1/4, 1/8, 0, normalised; fine first
+HEAD_WEIGHTS = (8 / 15, 4 / 15, 2 / 15, 1 / 15)  # 1, 1/2, 1/4, 1/8, normalised; fine first
 
 
 class NnUNetSettings(Settings):
@@ -78,22 +78,24 @@ class NnUNet(nn.Module):
     def __init__(self, settings: NnUNetSettings):
         super().__init__()
         self.settings = settings
-        self.network = plain_network(settings.base_channels)
+        self.unet = plain_network(settings.base_channels)
+        # The coarsest head is built and counted, but nnU-Net's plan gives it the weight 0.
+        self.unused_parameters = tuple(f"unet.decoder.seg_layers.0.{p}" for p in ("weight", "bias"))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of (background, foreground) at full resolution, (N, 2, H, W)."""
-        return self.network.decoder.seg_layers[-1](self._features(images)[-1])
+        return self.unet.decoder.seg_layers[-1](self._features(images)[-1])
 
     def all_logits(self, images: Tensor) -> list[Tensor]:
         """Logits of all five heads, (N, 2, H / 2^i, W / 2^i) for i = 0..4."""
-        heads = self.network.decoder.seg_layers
+        heads = self.unet.decoder.seg_layers
         logits = [head(x) for head, x in zip(heads, self._features(images), strict=True)]
         return logits[::-1]
 
     def _features(self, images: Tensor) -> list[Tensor]:
         """Outputs of the five decoder stages, coarse to fine."""
-        *skips, x = self.network.encoder(images)
-        decoder = self.network.decoder
+        *skips, x = self.unet.encoder(images)
+        decoder = self.unet.decoder
         features = []
         for up, stage in zip(decoder.transpconvs, decoder.stages, strict=True):
             x = stage(torch.cat([up(x), skips.pop()], dim=1))
@@ -108,13 +110,11 @@ class NnUNet(nn.Module):
         return (images - mean) / std.clamp(min=1e-8)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Deep supervision: the loss of each head on masks resized to it (nearest)."""
+        """Deep supervision: the loss of the four finer heads on masks resized to them (nearest)."""
+        heads = self.all_logits(self.normalise(batch.images))
         total = torch.zeros((), device=batch.images.device)
-        for weight, logits in zip(
-            HEAD_WEIGHTS, self.all_logits(self.normalise(batch.images)), strict=True
-        ):
+        for weight, logits in zip(HEAD_WEIGHTS, heads, strict=False):
             masks = F.interpolate(batch.masks, logits.shape[-2:], mode="nearest-exact")
-            # The coarsest head weighs 0, as planned: it is counted but its gradients are zero.
             total = total + weight * dice_cross_entropy(logits, masks)
         return {"loss": total}
 
@@ -150,7 +150,6 @@ RECIPE = Recipe(
     epochs=1000,
     steps_per_epoch=250,
     batch_size=26,
-    loss="own",
     augmentation="nnunet",
     grad_clip=12.0,
     foreground_share=1 / 3,

@@ -1,0 +1,92 @@
+"""DSU on DeepLab-V3-ResNet-50 (Li et al., ICLR 2022, arXiv:2202.03958).
+
+While training, each image's feature statistics become Gaussian draws around themselves, as wide as
+those statistics vary over the batch: domain shifts modelled with uncertainty. No parameters, and
+nothing happens in eval mode. What differs from the released code: the coin comes from torch's
+generator, not from numpy's, and a batch of 1, whose spread over the batch does not exist (NaN
+there), passes unchanged. Deviations are not bounded, as released: a draw can be negative.
+
+Upstream: lixiaotong97/DSU@82a1de0 (no licence stated), read for facts only; the code here is our
+own.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from bench.contracts import BuildContext, MethodSpec
+from methods.deeplab import (
+    PARAMETERS,
+    RECIPE,
+    SIZE,
+    DeepLabHost,
+    DeepLabSettings,
+    Stage,
+    build_host,
+)
+
+
+class DsuSettings(DeepLabSettings):
+    """probability: of a draw, per call of the operator.
+
+    stages: behind which the operator stands; the authors' six, "conv1" being before its batch norm.
+    """
+
+    probability: float = Field(0.5, ge=0, le=1)
+    stages: tuple[Stage, ...] = ("conv1", "maxpool", "layer1", "layer2", "layer3", "layer4")
+
+
+class DistributionUncertainty(nn.Module):
+    """Features (N, C, H, W) re-styled by statistics drawn around each image's own.
+
+    Gradients flow through the statistics, unlike MixStyle's.
+    """
+
+    def __init__(self, probability: float = 0.5):
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or len(x) == 1:
+            return x
+        # A coin on the device, and both answers computed: no wait for the GPU, no graph break.
+        coin = torch.rand((), device=x.device)
+        return torch.where(coin <= self.probability, self.redrawn(x), x)
+
+    def redrawn(self, x: Tensor) -> Tensor:
+        """x under drawn statistics, whatever the coin says; N must be at least 2."""
+        values = x.float()
+        var, mean = torch.var_mean(values, dim=(2, 3), keepdim=True)
+        std = (var + 1e-6).sqrt()
+        new_mean = mean + torch.randn_like(mean) * _spread(mean)
+        new_std = std + torch.randn_like(std) * _spread(std)
+        return ((values - mean) / std * new_std + new_mean).to(x.dtype)
+
+
+def _spread(statistic: Tensor) -> Tensor:
+    """Standard deviation over the batch, (1, C, 1, 1), ddof 1."""
+    return (statistic.var(dim=0, keepdim=True) + 1e-6).sqrt()
+
+
+def build(settings: DsuSettings, context: BuildContext) -> DeepLabHost:
+    """The host with the operator. BenchError when asked-for weights cannot be fetched."""
+    operator = DistributionUncertainty(settings.probability)
+    return build_host(settings, context, operator, settings.stages)
+
+
+SPEC = MethodSpec(
+    name="dsu",
+    title="DSU",
+    family="Domain generalization",
+    build=build,
+    summary="DeepLab-V3 that draws feature statistics with the batch's uncertainty while training",
+    citation="Li, Dai, Ge, Liu, Shan, Duan. Uncertainty Modeling for Out-of-Distribution "
+    "Generalization. ICLR 2022. arXiv:2202.03958",
+    upstream="lixiaotong97/DSU@82a1de0; host: torchvision deeplabv3_resnet50",
+    licence="none stated (operator, not copied), BSD-3-Clause (torchvision)",
+    settings=DsuSettings,
+    recipe=RECIPE,
+    size=SIZE,
+    count_explanation=PARAMETERS,
+    reduced={"width": 8},
+)
