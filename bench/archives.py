@@ -1,10 +1,13 @@
 """Listing a dataset's files, in a folder or in archives, without trusting any of them."""
 
+import gzip
+import lzma
 import os
 import shutil
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -113,7 +116,7 @@ def _unpacked(archive: Path, target: Path, budget: Budget) -> dict[str, Path]:
         if tarfile.is_tarfile(archive):
             with tarfile.open(archive) as tar:
                 return _write(archive, target, _tar_members(archive, tar), budget)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise BenchError(
             f"{archive} is damaged or of an unknown kind: {error}. Download it again, or unpack "
             "it yourself and name the folder."
@@ -123,6 +126,16 @@ def _unpacked(archive: Path, target: Path, budget: Budget) -> dict[str, Path]:
         "Name the dataset's folder or the archive as published."
     )
 
+
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,  # a compression method that Python does not know
+)
 
 Member = tuple[str, int, IO[bytes]]
 

@@ -86,9 +86,13 @@ class Access(Frozen):
 
 
 class Expected(Frozen):
-    """Counts of the complete dataset after the default exclusions."""
+    """The complete dataset after the default exclusions, to notice parts and rescaled copies.
+
+    largest: width and height in pixels of the largest published image.
+    """
 
     cases: int = Field(gt=0)
+    largest: tuple[int, int] | None = None
     parts: dict[str, int] = {}
     classes: dict[str, int] = {}
 

@@ -20,11 +20,13 @@ _REASONS = {
 
 
 @contextmanager
-def disk_errors(task: str, folder: Path) -> Iterator[None]:
+def disk_errors(
+    task: str, folder: Path, kept: str = "Nothing half-written was kept."
+) -> Iterator[None]:
     """Within the block, a full, read-only or forbidden disk raises BenchError.
 
-    task: what was being done, for the message ("prepare busi"). Other OSErrors pass unchanged.
-    The caller removes what was half written.
+    task: what was being done, for the message ("prepare busi"). kept: what remains, which is
+    the caller's doing. Other OSErrors pass unchanged.
     """
     try:
         yield
@@ -32,9 +34,7 @@ def disk_errors(task: str, folder: Path) -> Iterator[None]:
         reason = _REASONS.get(error.errno or 0)
         if reason is None:
             raise
-        raise BenchError(
-            f"Cannot {task} in {folder}: {reason}. Nothing half-written was kept."
-        ) from error
+        raise BenchError(f"Cannot {task} in {folder}: {reason}. {kept}") from error
 
 
 STALE_SECONDS = 24 * 3600

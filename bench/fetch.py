@@ -50,9 +50,19 @@ def fetch(card: Card, data_root: Path, progress: Progress | None = None) -> list
             f"{card.access.page}. Then run `bench data prepare {card.name} --from FOLDER_OR_ZIP`."
         )
     folder = data_root / DOWNLOADS / card.name
-    with disk_errors(f"download {card.name}", folder):
+    kept = "What has come is kept: run the same command again to go on."
+    with disk_errors(f"download {card.name}", folder, kept):
         folder.mkdir(parents=True, exist_ok=True)
         return [_fetch_one(card, file, folder, progress) for file in card.access.files]
+
+
+def downloaded(card: Card, data_root: Path) -> Path | None:
+    """The folder of the card's downloaded files when all are there: a source for `prepare`."""
+    folder = data_root / DOWNLOADS / card.name
+    complete = card.access.files and all(
+        (folder / file.name).exists() for file in card.access.files
+    )
+    return folder if complete else None
 
 
 def _fetch_one(card: Card, file: Download, folder: Path, progress: Progress | None) -> Fetched:

@@ -45,7 +45,10 @@ def find(card: Card, source: Path, workspace: Path) -> Match:
     Cases may lack masks: the caller decides. Raises BenchError when no layout gives any case, or
     when two files claim the same case.
     """
-    match = _best(card, list_files(source, workspace))
+    match = _best(card, list_folder(source)) if source.is_dir() else None
+    if match is None or not all(case.masks for case in match.cases):
+        # Only now are archives opened: people often keep the zip beside what came out of it.
+        match = _best(card, list_files(source, workspace)) or match
     if match is None and source.is_dir():
         match = _from_above(card, source)
     if match is None:

@@ -119,4 +119,6 @@ def pixel_hash(pixels: NDArray) -> str:
     """sha256, hex, over shape and values of an RGB image or a mask, whatever file held them."""
     content = pack(pixels) if pixels.dtype == bool else np.ascontiguousarray(pixels)
     head = f"{VERSION}:{pixels.dtype}:{'x'.join(map(str, pixels.shape))}:".encode()
-    return hashlib.sha256(head + content.tobytes()).hexdigest()
+    whole = hashlib.sha256(head)
+    whole.update(content.data)
+    return whole.hexdigest()

@@ -115,7 +115,7 @@ def prepare(
         written, incomplete = writer.write_all(kept, workers, progress)
         report = _report(card, writer, written, (*left_out, *incomplete))
         warnings = _warnings(card, match, report, include_all, incomplete)
-        warnings += [*facts.warnings, *_turned(written)]
+        warnings += [*facts.warnings, *_turned(written), *_shrunk(card, written)]
         report = replace(report, warnings=tuple(warnings))
         _write_index(card, report, written)
         return _publish(report, workspace, data_root / card.name)
@@ -226,6 +226,19 @@ def _miscounts(card: Card, report: PrepareReport) -> list[str]:
         "published ones"
     )
     return [warning] if wrong else []
+
+
+def _shrunk(card: Card, written: list[Written]) -> list[str]:
+    if card.expected is None or card.expected.largest is None:
+        return []
+    width = max(one.case.width for one in written)
+    height = max(one.case.height for one in written)
+    wanted = card.expected.largest
+    warning = (
+        f"images are at most {width} x {height} pixels and {wanted[0]} x {wanted[1]} as published: "
+        "a rescaled copy or a part, so scores at native size are not those of the published images"
+    )
+    return [warning] if (width, height) != wanted else []
 
 
 def _turned(written: list[Written]) -> list[str]:

@@ -1,5 +1,6 @@
 """Fetching open datasets, from a server on this machine."""
 
+import errno
 import hashlib
 import io
 import threading
@@ -9,9 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from data_doubles import tree
 
+import bench.fetch as fetching
 from bench.cards import Card, load_card
 from bench.errors import BenchError
-from bench.fetch import CHUNK_BYTES, fetch
+from bench.fetch import CHUNK_BYTES, downloaded, fetch
 
 
 def archive(seed: int) -> bytes:
@@ -24,6 +26,7 @@ def archive(seed: int) -> bytes:
 class Server(ThreadingHTTPServer):
     """Serves `content` with ranges; breaks off after `cut` bytes when that is set."""
 
+    asked: list[str | None]
     content = archive(0)
     etag: str | None = '"one"'
     cut: int | None = None
@@ -93,6 +96,12 @@ def test_a_file_that_is_there_is_not_asked_for_again(tmp_path, server):
     assert got.state == "present" and len(server.asked) == 1
 
 
+def test_prepare_finds_the_downloads_once_they_are_complete(tmp_path, server):
+    assert downloaded(card(server), tmp_path) is None
+    fetch(card(server), tmp_path)
+    assert downloaded(card(server), tmp_path) == tmp_path / "downloads" / "busi"
+
+
 def test_without_a_known_checksum_the_sha256_is_reported(tmp_path, server):
     (got,) = fetch(card(server), tmp_path)
     assert not got.checked and f"sha256:{got.sha256}" == sha256(server.content)
@@ -157,3 +166,15 @@ def test_a_dataset_given_out_on_request_says_how_to_ask(tmp_path):
     with pytest.raises(BenchError, match=r"BUS cannot be downloaded.*release agreement.*--from"):
         fetch(load_card("bus"), tmp_path)
     assert tree(tmp_path) == []
+
+
+def test_a_full_disk_keeps_what_has_come(tmp_path, server, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fetching.os, "fsync", full)
+    with pytest.raises(BenchError, match="Cannot download busi .*disk is full.*again to go on"):
+        fetch(card(server), tmp_path)
+    assert "x.zip" not in tree(tmp_path / "downloads" / "busi")
+    monkeypatch.undo()
+    assert fetch(card(server), tmp_path)[0].path.read_bytes() == server.content

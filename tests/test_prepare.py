@@ -361,7 +361,8 @@ def test_preparing_again_keeps_an_imported_split_only_while_the_cases_are_the_sa
     (tmp_path / "lists.json").write_text('{"train": ["benign_1"], "test": ["benign_2"]}')
     import_split(data, "busi", tmp_path / "lists.json")
     assert prepare(busi(), source, data).warnings == prepare(busi(), source, data).warnings
-    assert read_index(data / "busi").imported.test == ("benign_2",)
+    imported = read_index(data / "busi").imported
+    assert imported and imported.test == ("benign_2",)
     report = prepare(busi(), source, data, leave_out=["malignant_1"])
     assert "import it again" in report.warnings[-1]
     assert read_index(data / "busi").imported is None
@@ -378,6 +379,7 @@ def test_the_content_hash_is_of_cases_and_pixels_not_of_where_they_lay(tmp_path)
 
 
 def zipped(path: Path, members: dict[str, bytes], mode: int = 0o644) -> Path:
+    path.parent.mkdir(exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
         for name, content in members.items():
             info = zipfile.ZipInfo(name)
@@ -425,12 +427,52 @@ def test_a_web_page_saved_as_a_zip(tmp_path):
     refused(tmp_path, tmp_path / "x.zip", "neither a folder nor a zip or tar archive")
 
 
-def test_a_cut_off_zip(tmp_path):
-    archive = zipped(tmp_path / "x.tar.gz", {"a.png": bytes(5000)})
+@pytest.mark.parametrize("at", range(30, 60, 3))
+def test_a_damaged_zip(tmp_path, at):
+    archive = zipped(tmp_path / "x.zip", {"a.png": np.random.default_rng(0).bytes(5000)})
     content = bytearray(archive.read_bytes())
-    content[40] ^= 0xFF
+    content[at] ^= 0xFF
     archive.write_bytes(content)
-    refused(tmp_path, archive, r"x\.tar\.gz is damaged")
+    refused(tmp_path, archive, r"x\.zip is damaged")
+
+
+@pytest.mark.parametrize("size", [50, 300, 2000])
+def test_a_cut_off_tar(tmp_path, size):
+    with tarfile.open(tmp_path / "whole.tar.gz", "w:gz") as tar:
+        picture(1, 60, 60).save(tmp_path / "a.png")
+        tar.add(tmp_path / "a.png", "a.png")
+    (tmp_path / "x.tar.gz").write_bytes((tmp_path / "whole.tar.gz").read_bytes()[:size])
+    refused(tmp_path, tmp_path / "x.tar.gz", r"x\.tar\.gz (is damaged|is neither)")
+
+
+def test_the_zip_may_lie_beside_what_came_out_of_it(tmp_path):
+    source = make_busi(tmp_path / "Downloads")
+    files = {p.relative_to(source).as_posix(): p.read_bytes() for p in source.rglob("*.png")}
+    zipped(tmp_path / "Downloads" / "Dataset_BUSI.zip", files)
+    assert prepare(busi(), tmp_path / "Downloads", tmp_path / "data").cases == 7
+
+
+def png(image: Image.Image) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
+
+
+def test_a_folder_of_downloaded_archives(tmp_path):
+    masks = "HAM10000_segmentations_lesion_tschandl"
+    members = {
+        "HAM10000_images_part_1": {"ISIC_0000001.jpg": png(picture(1))},
+        "HAM10000_images_part_2": {"ISIC_0000002.jpg": png(picture(2))},
+        masks: {f"{masks}/ISIC_000000{n}_segmentation.png": png(square(1, 1, 3)) for n in (1, 2)},
+    }
+    for name, files in members.items():
+        zipped(tmp_path / "down" / f"{name}.zip", files)
+    assert prepare(load_card("ham10000"), tmp_path / "down", tmp_path / "data").cases == 2
+
+
+def test_a_rescaled_copy_is_noticed(tmp_path):
+    report = prepare(glas(), make_glas(tmp_path), tmp_path / "data")
+    assert any("at most 20 x 16 pixels and 775 x 522 as published" in w for w in report.warnings)
 
 
 # Status
