@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench import phantoms
 from bench.disk import disk_errors, scratch
 from bench.errors import BenchError
 from bench.files import digest
@@ -119,6 +118,8 @@ def phantom_index(look: str, train: int, test: int, seed: int) -> CaseIndex:
 
     Every phantom is a scene of its own, so each is its own known group.
     """
+    from bench import phantoms  # its scipy.special doubles the start-up time of all else
+
     count = train + test
     ids = tuple(f"{look}-phantom-{number:04d}" for number in range(1, count + 1))
     return CaseIndex(
@@ -145,6 +146,7 @@ def phantom_arrays(
 
     A phantom is drawn at network size: its native mask is that very mask.
     """
+    from bench import phantoms
 
     def draw(number: int) -> Decoded:
         image, mask = phantoms.render(look, number, size, seed)

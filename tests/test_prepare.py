@@ -396,7 +396,7 @@ def test_a_zip_as_published(tmp_path):
     assert tree(tmp_path / "data")[0] == "busi", "unpacked files were left behind"
 
 
-@pytest.mark.parametrize("name", ["../evil.png", "/tmp/evil.png", "a/../../evil.png", "C:/x.png"])
+@pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a/../../evil.png", "C:/x.png"])
 def test_a_zip_that_would_write_elsewhere(tmp_path, name):
     archive = zipped(tmp_path / "x.zip", {name: b"x"})
     refused(tmp_path, archive, r"x\.zip is not safe to unpack: its member")
