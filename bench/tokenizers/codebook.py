@@ -13,7 +13,9 @@ def nearest_code(latents: Tensor, codes: Tensor) -> Tensor:
     return torch.cdist(latents, codes).argmin(dim=1)
 
 
-def spread_choice(latents: Tensor, weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def spread_choice(
+    latents: Tensor, weights: Tensor, count: int, generator: torch.Generator
+) -> Tensor:
     """`count` of the latents (T, C), drawn by weight: far-off ones rather than copies."""
     chosen = torch.multinomial(weights + 1e-12, count, len(weights) < count, generator=generator)
     return latents[chosen]

@@ -282,9 +282,10 @@ class Pool:
             progress(f"rendering {images} pictures and {masks} masks of {size} px")
             pictures = [paint_image(i, size, seed) for i in range(images)]
             shapes = [paint_mask(i, size, seed) for i in range(masks)]
-            for path, content in zip(paths, (pictures + list(extra), shapes), strict=True):
+            stacks = (np.stack([*pictures, *extra]), np.stack(shapes).astype(np.uint8))
+            for path, stack in zip(paths, stacks, strict=True):
                 with atomic_open(path) as file:
-                    np.save(file, np.stack(content).astype(np.uint8))
+                    np.save(file, stack)
         return cls(*(np.load(path, mmap_mode="r") for path in paths))
 
     def image_crops(self, rng: np.random.Generator, count: int, side: int) -> Picture:
@@ -325,5 +326,5 @@ def _cut(picture: Picture, rng: np.random.Generator, side: int) -> Picture:
 
 
 def _turned(picture: Picture, rng: np.random.Generator) -> Picture:
-    turned = np.rot90(picture, rng.integers(4))
+    turned = np.rot90(picture, int(rng.integers(4)))
     return turned[:, ::-1] if rng.random() < 0.5 else turned

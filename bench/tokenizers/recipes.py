@@ -26,31 +26,31 @@ class TokenizerRecipe(Frozen):
     network: Literal["AutoencoderTiny", "VQModel"]
     config: dict[str, Any]
     steps: int = Field(gt=0)
-    warmup: int = Field(200, ge=0)
-    decay: float = Field(0.25, gt=0, le=1)
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    grad_clip: float = Field(1.0, gt=0)
-    ema_decay: float = Field(0.999, ge=0, lt=1)
+    warmup: int = Field(default=200, ge=0)
+    decay: float = Field(default=0.25, gt=0, le=1)
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    grad_clip: float = Field(default=1.0, gt=0)
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
     batches: tuple[tuple[int, int, float], ...] = (
         (64, 8, 0.62),
         (96, 4, 0.20),
         (128, 2, 0.12),
         (224, 1, 0.06),
     )
-    latent_noise: float = Field(0.04, ge=0)
-    codebook_start: int | None = Field(None, ge=0)
-    codebook_decay: float = Field(0.995, gt=0, lt=1)
-    commitment: float = Field(0.25, ge=0)
-    pyramid: float = Field(0.5, ge=0)  # weight of the Laplacian pyramid, pictures
-    mask_bce: float = Field(0.3, ge=0)
-    mask_dice: float = Field(0.2, ge=0)
-    pool_images: int = Field(3000, gt=0)
-    pool_masks: int = Field(5400, gt=0)
-    pool_size: int = Field(256, gt=0)
-    log_every: int = Field(50, gt=0)
-    check_every: int = Field(500, gt=0)
-    save_every: int = Field(250, gt=0)
+    latent_noise: float = Field(default=0.04, ge=0)
+    codebook_start: int | None = Field(default=None, ge=0)
+    codebook_decay: float = Field(default=0.995, gt=0, lt=1)
+    commitment: float = Field(default=0.25, ge=0)
+    pyramid: float = Field(default=0.5, ge=0)  # weight of the Laplacian pyramid, pictures
+    mask_bce: float = Field(default=0.3, ge=0)
+    mask_dice: float = Field(default=0.2, ge=0)
+    pool_images: int = Field(default=3000, gt=0)
+    pool_masks: int = Field(default=5400, gt=0)
+    pool_size: int = Field(default=256, gt=0)
+    log_every: int = Field(default=50, gt=0)
+    check_every: int = Field(default=500, gt=0)
+    save_every: int = Field(default=250, gt=0)
 
 
 TINY_KL = TokenizerRecipe(

@@ -29,7 +29,7 @@ CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 HELD_OUT = 10_000_000  # indices of pictures from here on are never trained on
 
 
-def build_network(recipe: TokenizerRecipe) -> nn.Module:
+def build_network(recipe: TokenizerRecipe) -> Any:
     """The untrained network of a recipe, as diffusers builds it."""
     import diffusers
 
@@ -110,7 +110,9 @@ class TokenizerRun:
         self.step += 1
         return {name: float(value.detach()) for name, value in losses.items()}
 
-    def losses(self, images: Tensor, masks: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(
+        self, images: Tensor, masks: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """The loss and its parts, of pictures and masks in one batch."""
         count = len(images)
         inputs = torch.cat([images, masks.expand(-1, 3, -1, -1)])
@@ -149,8 +151,8 @@ class TokenizerRun:
         """k-means of the latents of some batches, once the encoder has learnt to speak."""
         assert self.codebook is not None
         rng = np.random.default_rng([self.seed, 4])
-        found = []
-        while sum(map(len, found)) < 12 * len(self.codebook.codes):
+        found: list[Tensor] = []
+        while sum(len(part) for part in found) < 12 * len(self.codebook.codes):
             images, masks = self.batch(rng)
             for inputs in (images, masks.expand(-1, 3, -1, -1)):
                 latents = encode_raw(self.model, inputs)
@@ -242,9 +244,7 @@ class TokenizerRun:
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(
-            {key: f"{value:.6g}" for key, value in row.items()} for row in self.curve
-        )
+        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in self.curve)
         write_text(folder / "curve.csv", text.getvalue())
 
     def export(self, folder: Path) -> None:
@@ -252,6 +252,8 @@ class TokenizerRun:
         model: Any = self.averaged_model()
         model.register_to_config(scaling_factor=round(self.scale(), 5))
         config = json.loads(model.to_json_string())
+        if self.recipe.network == "AutoencoderTiny":
+            del config["block_out_channels"]  # diffusers writes it and then warns about it
         weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
         write_json(folder / CONFIG, config)
         temporary = folder / f".{WEIGHTS}.partial"
