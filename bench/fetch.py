@@ -14,7 +14,6 @@ from bench.disk import disk_errors
 from bench.errors import BenchError
 from bench.files import file_digest
 
-DOWNLOADS = "downloads"
 TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 2**16  # what a broken connection costs at most
 
@@ -35,8 +34,8 @@ class Fetched:
     state: str
 
 
-def fetch(card: Card, data_root: Path, progress: Progress | None = None) -> list[Fetched]:
-    """Download the files of an open dataset to `<data>/downloads/<name>/`.
+def fetch(card: Card, folder: Path, progress: Progress | None = None) -> list[Fetched]:
+    """Download the files of an open dataset to `<folder>/<name>/`, the source for `prepare`.
 
     progress: called with (file name, bytes so far, all bytes or None where the server says not).
     A file that is there already is checked and kept; an interrupted one goes on where it stopped
@@ -49,20 +48,11 @@ def fetch(card: Card, data_root: Path, progress: Progress | None = None) -> list
             f"{card.title} cannot be downloaded by a program. {card.access.how} Page: "
             f"{card.access.page}. Then run `bench data prepare {card.name} --from FOLDER_OR_ZIP`."
         )
-    folder = data_root / DOWNLOADS / card.name
+    folder = folder / card.name
     kept = "What has come is kept: run the same command again to go on."
     with disk_errors(f"download {card.name}", folder, kept):
         folder.mkdir(parents=True, exist_ok=True)
         return [_fetch_one(card, file, folder, progress) for file in card.access.files]
-
-
-def downloaded(card: Card, data_root: Path) -> Path | None:
-    """The folder of the card's downloaded files when all are there: a source for `prepare`."""
-    folder = data_root / DOWNLOADS / card.name
-    complete = card.access.files and all(
-        (folder / file.name).exists() for file in card.access.files
-    )
-    return folder if complete else None
 
 
 def _fetch_one(card: Card, file: Download, folder: Path, progress: Progress | None) -> Fetched:

@@ -85,7 +85,7 @@ def prepare(
     data_root: Path,
     *,
     include_all: bool = False,
-    leave_out: Collection[str] = (),
+    leave_out: Collection[str] | None = None,
     mask_rule: str | None = None,
     workers: int = 2,
     progress: Progress | None = None,
@@ -109,7 +109,7 @@ def prepare(
     with disk_errors(task, data_root), scratch(data_root, card.name) as workspace:
         match = find(card, source, workspace / "unpacked")
         facts = read_facts(card, match)
-        kept, left_out = _choose(card, match, facts, include_all, leave_out)
+        kept, left_out = _choose(card, match, facts, include_all, leave_out or ())
         rule = mask_rule or match.layout.mask_rule or card.mask_rule
         writer = Writer(match, facts, rule, card.masks_rescaled, workspace / "new")
         written, incomplete = writer.write_all(kept, workers, progress)

@@ -13,7 +13,7 @@ from data_doubles import tree
 import bench.fetch as fetching
 from bench.cards import Card, load_card
 from bench.errors import BenchError
-from bench.fetch import CHUNK_BYTES, downloaded, fetch
+from bench.fetch import CHUNK_BYTES, fetch
 
 
 def archive(seed: int) -> bytes:
@@ -83,23 +83,17 @@ def sha256(content: bytes) -> str:
 def test_a_file_is_downloaded_checked_and_reported(tmp_path, server):
     seen = []
     (got,) = fetch(card(server, sha256(server.content)), tmp_path, lambda *a: seen.append(a))
-    assert got.path == tmp_path / "downloads" / "busi" / "x.zip"
+    assert got.path == tmp_path / "busi" / "x.zip"
     assert got.path.read_bytes() == server.content
     assert (got.state, got.checked, got.bytes) == ("downloaded", True, len(server.content))
     assert seen[-1] == ("x.zip", len(server.content), len(server.content))
-    assert tree(tmp_path / "downloads" / "busi") == ["x.zip"]
+    assert tree(tmp_path / "busi") == ["x.zip"]
 
 
 def test_a_file_that_is_there_is_not_asked_for_again(tmp_path, server):
     fetch(card(server, sha256(server.content)), tmp_path)
     (got,) = fetch(card(server, sha256(server.content)), tmp_path)
     assert got.state == "present" and len(server.asked) == 1
-
-
-def test_prepare_finds_the_downloads_once_they_are_complete(tmp_path, server):
-    assert downloaded(card(server), tmp_path) is None
-    fetch(card(server), tmp_path)
-    assert downloaded(card(server), tmp_path) == tmp_path / "downloads" / "busi"
 
 
 def test_without_a_known_checksum_the_sha256_is_reported(tmp_path, server):
@@ -111,12 +105,12 @@ def test_an_interrupted_transfer_goes_on_where_it_stopped(tmp_path, server):
     server.cut = 2 * CHUNK_BYTES + 10
     with pytest.raises(BenchError, match="cannot be reached.*same command again to go on"):
         fetch(card(server), tmp_path)
-    assert (tmp_path / "downloads" / "busi" / "x.zip.part").stat().st_size == 2 * CHUNK_BYTES
+    assert (tmp_path / "busi" / "x.zip.part").stat().st_size == 2 * CHUNK_BYTES
     server.cut = None
     (got,) = fetch(card(server, sha256(server.content)), tmp_path)
     assert got.state == "resumed" and server.asked[-1] == f"bytes={2 * CHUNK_BYTES}-"
     assert got.path.read_bytes() == server.content
-    assert tree(tmp_path / "downloads" / "busi") == ["x.zip"]
+    assert tree(tmp_path / "busi") == ["x.zip"]
 
 
 @pytest.mark.parametrize("change", ["other version", "no ranges", "no version mark"])
@@ -136,14 +130,14 @@ def test_halves_of_two_files_are_never_joined(tmp_path, server, change):
 def test_a_wrong_checksum_keeps_nothing(tmp_path, server):
     with pytest.raises(BenchError, match=r"not the expected file: its checksum is not sha256:0+"):
         fetch(card(server, "sha256:" + "0" * 64), tmp_path)
-    assert tree(tmp_path / "downloads" / "busi") == []
+    assert tree(tmp_path / "busi") == []
 
 
 def test_a_login_page_is_not_taken_for_the_archive(tmp_path, server):
     server.content = b"<html>sign in</html>"
     with pytest.raises(BenchError, match=r"web page instead of the archive.*prepare busi --from"):
         fetch(card(server), tmp_path)
-    assert tree(tmp_path / "downloads" / "busi") == []
+    assert tree(tmp_path / "busi") == []
 
 
 def test_a_refusal_says_how_to_get_the_file_by_hand(tmp_path, server):
@@ -175,6 +169,6 @@ def test_a_full_disk_keeps_what_has_come(tmp_path, server, monkeypatch):
     monkeypatch.setattr(fetching.os, "fsync", full)
     with pytest.raises(BenchError, match="Cannot download busi .*disk is full.*again to go on"):
         fetch(card(server), tmp_path)
-    assert "x.zip" not in tree(tmp_path / "downloads" / "busi")
+    assert "x.zip" not in tree(tmp_path / "busi")
     monkeypatch.undo()
     assert fetch(card(server), tmp_path)[0].path.read_bytes() == server.content
