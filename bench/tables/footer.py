@@ -21,7 +21,7 @@ PHANTOM_WORDS = (
 
 def ground_lines(ground: Ground, records: Sequence[CellRecord]) -> list[str]:
     """Phantom warning, profile, protocol, selection rule."""
-    lines = [PHANTOM_WORDS] if _on_phantoms(ground, records) else []
+    lines = [PHANTOM_WORDS] if on_phantoms(ground, records) else []
     profile, protocol = (
         _title("profile", ground.profile, records),
         _title("protocol", ground.protocol, records),
@@ -32,7 +32,8 @@ def ground_lines(ground: Ground, records: Sequence[CellRecord]) -> list[str]:
     return lines
 
 
-def _on_phantoms(ground: Ground, records: Sequence[CellRecord]) -> bool:
+def on_phantoms(ground: Ground, records: Sequence[CellRecord]) -> bool:
+    """Whether the cells were trained and scored on phantoms."""
     for record in records:
         recorded = record.provenance.get("request", {}).get("profile", {})
         if "phantoms" in recorded:
