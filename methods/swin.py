@@ -116,17 +116,25 @@ def load_pretrained(network: nn.Module, pretrained: str) -> None:
     Raises BenchError when the file is missing, cannot be fetched or does not fit.
     Source: HuCaoFighting/Swin-Unet@f48f623, networks/vision_transformer.py (load_from).
     """
+    tensors, origin = read_pretrained(pretrained)
+    state = network.state_dict()
+    state.update({name: _fitting(tensors, state, name, origin) for name in _sources(state)})
+    network.load_state_dict(state)
+
+
+def read_pretrained(pretrained: str) -> tuple[dict[str, Tensor], str]:
+    """(tensors by name, their origin in words) of Swin-T's ImageNet weights or a safetensors file.
+
+    Raises BenchError when the file is missing, cannot be fetched or is of another format.
+    """
     path, origin = _imagenet_file() if pretrained == "imagenet" else _local_file(pretrained)
     try:
-        tensors = load_file(path)
+        return load_file(path), origin
     except SafetensorError as error:
         raise BenchError(
             f"{origin} is not a safetensors file ({error}). Give a safetensors file in timm's "
             "layout, or set pretrained=none."
         ) from error
-    state = network.state_dict()
-    state.update({name: _fitting(tensors, state, name, origin) for name in _sources(state)})
-    network.load_state_dict(state)
 
 
 def _imagenet_file() -> tuple[Path, str]:
