@@ -33,7 +33,7 @@ from bench.latents import LatentSource
 from bench.losses import get_loss
 from bench.predict import Engine, mean_dsc, probabilities
 from bench.protocols import get_profile
-from bench.recipes import Recipe
+from bench.recipes import SHARED, Recipe
 from bench.registry import choose_tokenizer, get_method
 from bench.trainer import Plan, load_own_state, own_state, train
 
@@ -87,16 +87,18 @@ class Subject:
 
     def recipe(self, cases: int, steps: int = 1, epochs: int = 1) -> Recipe:
         """Adam at a constant rate, no augmentation, all cases in each batch."""
-        return Recipe(
-            name="contract",
-            optimizer="adam",
-            weight_decay=0.0,
-            schedule="constant",
-            epochs=epochs,
-            steps_per_epoch=steps,
-            batch_size=cases,
-            augmentation="none",
-        )
+        changes = {
+            "name": "contract",
+            "optimizer": "adam",
+            "weight_decay": 0.0,
+            "schedule": "constant",
+            "warmup": 0.0,
+            "epochs": epochs,
+            "steps_per_epoch": steps,
+            "batch_size": cases,
+            "augmentation": "none",
+        }
+        return SHARED.model_copy(update=changes)
 
     def batches(self, recipe: Recipe) -> TrainingBatches:
         """What the trainer would hand out."""
@@ -119,9 +121,9 @@ class Subject:
 
     def loss(self, method: nn.Module, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
         """The loss in train mode, drawn from a fixed seed."""
-        method.train()
+        full: Any = method.train()
         torch.manual_seed(seed)
-        return method.loss(batch)
+        return full.loss(batch)
 
 
 def method_steps(name: str, settings: dict[str, Any], steps: int) -> tuple[Subject, list[Step]]:
@@ -354,21 +356,21 @@ def eval_is_repeatable(subject: Subject) -> str:
     first = subject.predict(method, [0, 1])
     before = {name: value.clone() for name, value in own_state(method).items()}
     method.train()
-    latents = _latents(subject)
+    latents = _latents(subject)  # while the method, hence its tokenizer, is in train mode
     again = subject.predict(method, [0, 1])
     changed = [name for name, value in own_state(method).items() if not value.equal(before[name])]
     if changed:
         raise Broken(f"predict() changes {changed[:3]}; in eval mode nothing may change.")
     if not torch.equal(first, again):
         raise Broken("predict() gives other values after train() and eval(); dropout left on?")
-    if latents is not None and not torch.equal(latents, _latents(subject)):
+    if not torch.equal(latents, _latents(subject)):
         raise Broken("The tokenizer encodes otherwise in train mode; keep it in eval mode.")
     return "predictions repeat, weights and statistics stay"
 
 
-def _latents(subject: Subject) -> Tensor | None:
+def _latents(subject: Subject) -> Tensor:
     if subject.tokenizer is None:
-        return None
+        return torch.empty(0)
     with torch.no_grad():
         return subject.tokenizer.encode(subject.batch(2).images)
 

@@ -8,10 +8,11 @@ import inspect
 import types
 import typing
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Literal, Union
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule, Tokenizer
@@ -39,7 +40,7 @@ class MethodDescription(Frozen):
     one that the counts below include. total_params: trainable, frozen and the tokenizer's, each
     tensor once. gmacs_224: 1e9 multiply-accumulates of one inference on one image of 224 px, as
     the harness runs it: on a network of side `network_side_224`, tokenizer included. inference: what
-    one inference is. param_shapes: [[shape, count], ...] of the trainable tensors, sorted.
+    was counted, `predict_step` where a whole `predict` repeats it (sampling steps, mirrored views). param_shapes: [[shape, count], ...] of the trainable tensors, sorted.
     """
 
     name: str
@@ -54,13 +55,13 @@ class MethodDescription(Frozen):
     settings_help: str
     recipe: Recipe
     sizes: str
-    tokenizer: Literal["continuous", "discrete"] | None
+    tokenizer: str | None
     tokenizer_counted: str | None
     trainable_params: int
     total_params: int
     gmacs_224: float
     network_side_224: int
-    inference: Literal["predict", "one sampling step"]
+    inference: Literal["predict", "predict_step"]
     param_shapes: tuple[tuple[tuple[int, ...], int], ...]
 
 
@@ -97,7 +98,7 @@ def describe_method(
         total_params=total_params(module, frozen),
         gmacs_224=gmacs(module, side),
         network_side_224=side,
-        inference="one sampling step" if hasattr(module, "predict_step") else "predict",
+        inference="predict_step" if hasattr(module, "predict_step") else "predict",
         param_shapes=shape_counts(trainable(module)),
     )
 
@@ -138,14 +139,19 @@ def gmacs(module: nn.Module, side: int) -> float:
     """1e9 multiply-accumulates of one inference on one image of `side` px.
 
     Half of torch's flop counter: convolutions, matrix products and attention; norms, activations,
-    pooling and interpolation count zero. `predict_step` where the method samples in many steps.
+    pooling and interpolation count zero.
     """
     images = torch.zeros(1, 3, side, side, device=next(module.parameters()).device)
-    infer = getattr(module, "predict_step", None) or module.predict
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        infer(images)
+        one_inference(module)(images)
     return counter.get_total_flops() / 2 / 1e9
+
+
+def one_inference(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """`predict_step` where the method has one, else `predict`."""
+    method: Any = module
+    return method.predict_step if hasattr(method, "predict_step") else method.predict
 
 
 def setting_infos(settings: Settings) -> tuple[SettingInfo, ...]:
