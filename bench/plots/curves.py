@@ -25,7 +25,7 @@ def curves_figure(
     """
     labels = series_labels(records)
     trains = list(dict.fromkeys(record.key.train for record in records))
-    figure = new_figure(2.4 * len(trains) + 0.5, 5.0, title, remark)
+    figure = new_figure(2.4 * len(trains) + 0.5, 4.5, title, remark)
     grid = figure.subplots(2, len(trains), squeeze=False, sharex="col")
     methods = paper_order({variant.method for variant in labels})
     order = [labels[v] for v in sorted(labels, key=lambda v: methods.index(v.method))]

@@ -26,7 +26,7 @@ def spread_figure(drawn: Drawn, title: str, remark: str) -> Figure:
     colours = group_colours([row.group for row in rows])
     figure = new_figure(
         _label_inches([row.label for row in rows]) + 1.75 * len(columns),
-        1.25 + ROW_INCHES * len(rows),
+        0.85 + ROW_INCHES * len(rows),
         title,
         remark,
     )
@@ -91,7 +91,7 @@ def parameters_figure(drawn: Drawn, title: str, remark: str) -> Figure:
     rows = [row for row in drawn.layout.rows if counts_of(row, drawn.records)[0]]
     wide = min(len(columns), 3)
     high = -(-len(columns) // wide)
-    figure = new_figure(2.4 * wide + 0.5, 2.0 * high + 1.3, title, remark)
+    figure = new_figure(2.4 * wide + 0.5, 2.0 * high + 0.8, title, remark)
     grid = figure.subplots(high, wide, squeeze=False, sharex=True).ravel()
     for axes, column in zip(grid, columns, strict=False):
         for index, row in enumerate(rows):
@@ -142,7 +142,7 @@ def drop_figure(drawn: Drawn, title: str, remark: str) -> Figure:
     columns, rows = drawn.layout.columns, drawn.layout.rows
     figure = new_figure(
         _label_inches([row.label for row in rows]) + 3.0 * len(columns),
-        1.3 + ROW_INCHES * len(rows),
+        0.9 + ROW_INCHES * len(rows),
         title,
         remark,
     )

@@ -59,7 +59,7 @@ def qualitative_figure(
     if not examples or not columns:
         raise ValueError("a qualitative figure needs at least one example and one column")
     heads = ["Image", *columns]
-    figure = new_figure(0.4 + PANEL_INCHES * len(heads), 0.75 + 1.25 * len(examples), title, remark)
+    figure = new_figure(0.4 + PANEL_INCHES * len(heads), 0.5 + 1.25 * len(examples), title, remark)
     grid = figure.subplots(len(examples), len(heads), squeeze=False)
     for axes_row, example in zip(grid, examples, strict=True):
         for axes, head in zip(axes_row, heads, strict=True):
@@ -128,7 +128,7 @@ def reconstruction_figure(rows: Sequence[Reconstruction], title: str, remark: st
     if not rows:
         raise ValueError("a reconstruction figure needs at least one case")
     heads = ("image", "reconstructed", "mask", "reconstructed", "wrong pixels")
-    figure = new_figure(2.2 + 1.3 * len(heads), 0.7 + 1.3 * len(rows), title, remark)
+    figure = new_figure(2.2 + 1.3 * len(heads), 0.3 + 1.3 * len(rows), title, remark)
     grid = figure.subplots(len(rows), len(heads), squeeze=False)
     for axes_row, row in zip(grid, rows, strict=True):
         wrong = row.mask ^ row.mask_back

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,8 @@ class Drawn:
 
     def title(self, column: Column) -> str:
         """A column's heading."""
-        return column_title(column.train, column.test, self.titles)
+        tail = " (all cases)" if column.part == "all" else ""
+        return column_title(column.train, column.test, self.titles) + tail
 
     def records_of(self, row: Row, train: str) -> list[CellRecord]:
         """A row's cells trained on one dataset, by seed."""
@@ -60,6 +62,10 @@ class Drawn:
 
 
 def drawn(block: TableBlock, records: Sequence[CellRecord], titles: Mapping[str, str]) -> Drawn:
-    """A block with the cells it shows; rows without any finished cell are left out."""
-    layout = make_layout(block, records, (), "test")
-    return Drawn(layout, records, titles)
+    """A block with the cells it shows; foreign test sets in the part that was scored.
+
+    Rows without any cell are left out. Where both parts were scored, the test part is shown.
+    """
+    parts: tuple[Literal["test", "all"], ...] = ("test", "all")
+    layouts = [make_layout(block, records, (), part) for part in parts]
+    return Drawn(layouts[0] if layouts[0].rows else layouts[1], records, titles)

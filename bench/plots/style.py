@@ -19,6 +19,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 TRUTH_COLOUR, PRED_COLOUR = "#00E04B", "#FFE100"  # the paper's green and yellow contours
 
+LEAST_WIDTH = 4.5  # inches; narrower ones would be all title
+
 _RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -46,10 +48,12 @@ def styled() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float, title: str, remark: str = "") -> Figure:
-    """A figure of width x height inches with a title and, smaller, a remark below it."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    room = max(30, int(width * 14.5))  # characters at the title's size
+    """A figure with a title and a remark below it, above width x height inches of content."""
+    width = max(width, LEAST_WIDTH)
+    room = int(width * 14.5)  # characters at the title's size
     text = wrapped(title, room) + (f"\n{wrapped(remark, room)}" if remark else "")
+    head = 0.15 + 0.17 * len(text.splitlines())
+    figure = Figure(figsize=(width, height + head), layout="constrained")
     figure.suptitle(text, fontsize=8.5, x=0.01, ha="left", linespacing=1.4)
     return figure
 
