@@ -123,7 +123,10 @@ class FullMethod(Protocol):
     # predict_latents(image_latents) -> probs: predict from cached latents of the images.
     # predict_step(images) -> Tensor: what one inference costs, for GMACs and latency, where
     #     predict() runs many sampling steps.
-    # after_step() -> None: called after each optimizer step.
+    # latent_inputs: which of ("image", "mask") its loss reads as latents; both if not said. What
+    #     is not read is not encoded.
+    # unused_parameters: names of parameters that never receive a gradient.
+    # notes: remarks that every table prints below a row of this method.
 
 
 class Tokenizer(Protocol):

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from bench.cells import CellKey, CellRecord, CellRequest, TestSet, TokenizerKey,
 from bench.contracts import BuildContext, FullMethod, MethodSpec, Tokenizer
 from bench.errors import BenchError
 from bench.files import write_bytes, write_json, write_with
+from bench.latents import LatentBank, LatentSource
 from bench.losses import LogitsMethod
 from bench.paths import cache_root
 from bench.predict import Engine, mean_dsc, probabilities, score
@@ -211,13 +211,12 @@ def train_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
         started, clock = now(), time.monotonic()
         bench = _set_up(job)
         split = bench.sources.split(bench.resolved.request.train, bench.resolved.request.protocol)
-        latents = _latent_source(bench)
-        batches = _training_batches(bench, split, latents)
-        trained = _train(bench, split, batches, folder, progress, latents)
+        latents = _latent_source(bench, split)
+        trained = _train(bench, split, latents, folder, progress)
         write_bytes(folder / "weights.safetensors", _as_safetensors(own_state(bench.method)))
         write_frame(folder / "history.parquet", pd.DataFrame(trained.history))
         summary = _score_all(bench, folder, progress)
-        record = _record(job, bench, trained, latents) | {
+        record = _record(job, bench) | {
             "provenance": environment()
             | {
                 "device": _device_name(bench.engine.device),
@@ -256,47 +255,39 @@ def score_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
         return _score_all(bench, folder, progress)
 
 
-def _training_batches(
-    bench: Workbench, split: Split, latents: "LatentSource | None"
-) -> TrainingBatches:
-    request, arrays = bench.resolved.request, bench.arrays(bench.resolved.request.train)
-    return TrainingBatches(
-        arrays,
-        arrays.rows(split.train),
-        bench.resolved.recipe,
-        request.seed,
-        bench.engine.device,
-        latents,
-    )
-
-
-def _latent_source(bench: Workbench) -> "LatentSource | None":
+def _latent_bank(bench: Workbench, case_ids: tuple[str, ...]) -> LatentBank | None:
+    """The cached latents of some training cases, where the method has a tokenizer."""
     if bench.tokenizer is None:
         return None
-    from bench.latents import LatentSource
-
     arrays = bench.arrays(bench.resolved.request.train)
-    return LatentSource(bench.tokenizer, arrays, cache_root() / "latents", bench.engine.device)
+    root, device = cache_root() / "latents", bench.engine.device
+    return LatentBank(bench.tokenizer, arrays, arrays.rows(case_ids), root, device)
+
+
+def _latent_source(bench: Workbench, split: Split) -> LatentSource | None:
+    bank = _latent_bank(bench, split.train)
+    kinds = getattr(bench.method, "latent_inputs", ("image", "mask"))
+    return None if bank is None or not kinds else LatentSource(bank, kinds)
 
 
 def _train(
     bench: Workbench,
     split: Split,
-    batches: TrainingBatches,
+    latents: LatentSource | None,
     folder: Path,
     progress: Progress,
-    latents: "LatentSource | None",
 ) -> Trained:
-    request = bench.resolved.request
+    request, recipe = bench.resolved.request, bench.resolved.recipe
+    arrays = bench.arrays(request.train)
+    rows, device = arrays.rows(split.train), bench.engine.device
+    batches = TrainingBatches(arrays, rows, recipe, request.seed, device, latents)
     watched = {"last": (), "best-val": ("val",), "best-test": ("test",)}[request.protocol.selection]
     if request.protocol.selection == "best-test" and split.val:
         watched = ("val", "test")  # their gap is the optimism
     parts = {"val": split.val, "test": split.test}
-    validate = {
-        part: partial(_mean_dsc, bench, request.train, parts[part], latents) for part in watched
-    }
+    validate = {part: _validation(bench, request.train, parts[part]) for part in watched}
     plan = Plan(
-        recipe=bench.resolved.recipe,
+        recipe=recipe,
         selection=request.protocol.selection,
         validate=validate,
         validate_every=request.profile.validate_every,
@@ -308,14 +299,17 @@ def _train(
     return train(bench.method, batches, plan)
 
 
-def _mean_dsc(
-    bench: Workbench, dataset: str, case_ids: tuple[str, ...], latents: "LatentSource | None"
-) -> float:
+def _validation(bench: Workbench, dataset: str, case_ids: tuple[str, ...]) -> Callable[[], float]:
+    """Mean DSC of the method as it stands, from stored latents where it can predict from them."""
     cases = bench.arrays(dataset).rows(case_ids)
-    stored = None
-    if latents is not None and hasattr(bench.method, "predict_latents"):
-        stored = latents.images(cases)
-    return mean_dsc(bench.probabilities(dataset, cases, stored), bench.truth(dataset).masks[cases])
+    masks = np.asarray(bench.truth(dataset).masks[cases])
+    bank = _latent_bank(bench, case_ids) if hasattr(bench.method, "predict_latents") else None
+
+    def validate() -> float:
+        stored = None if bank is None else bank.view("image", 0)["mean"]
+        return mean_dsc(bench.probabilities(dataset, cases, stored), masks)
+
+    return validate
 
 
 def _score_all(bench: Workbench, folder: Path, progress: Progress) -> dict[str, Any]:
@@ -351,9 +345,7 @@ def _score(bench: Workbench, test: TestSet, folder: Path) -> float:
     return float(rows.loc[rows["grid"] == "network", "dsc"].mean())
 
 
-def _record(
-    job: dict[str, Any], bench: Workbench, trained: Trained, latents: "LatentSource | None"
-) -> dict[str, Any]:
+def _record(job: dict[str, Any], bench: Workbench) -> dict[str, Any]:
     method = bench.method
     trainable = sum(p.numel() for p in method.parameters() if p.requires_grad)
     everything = {id(p): p.numel() for p in method.parameters()}
