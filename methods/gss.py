@@ -217,6 +217,7 @@ class GSS(nn.Module):
     mean: Tensor
     std: Tensor
     palette: Tensor
+    latent_inputs = ()  # it reads tokens, not latents
 
     def __init__(self, settings: GSSSettings, tokenizer: Tokenizer, image_size: int) -> None:
         super().__init__()

@@ -127,6 +127,7 @@ class SDSeg(nn.Module):
         self.schedule = Schedule(scaled_linear_betas(0.0015, 0.0155))
         self.register_buffer("latent_std", torch.zeros(()))
         self.notes = notes(settings, tokenizer)
+        self.latent_inputs = () if tokenizer.has_posterior else ("mask",)  # else it draws its own
 
     def mask_latents(self, batch: Batch) -> Tensor:
         """Latents drawn from the posterior of the masks (N, C, h, w), unit variance over all."""
