@@ -171,5 +171,6 @@ SPEC = MethodSpec(
     settings=NnUNetSettings,
     recipe=RECIPE,
     size=SizeRule(multiple=32),
-    reduced={"base_channels": 8},
+    # Four images learnt by heart are not known mirrored: the contract looks at plain predictions.
+    reduced={"base_channels": 8, "mirroring": False},
 )

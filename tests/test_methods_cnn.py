@@ -158,7 +158,7 @@ def test_nnunet_dice_is_pooled_over_the_batch():
 
 
 def test_nnunet_averages_over_flips_so_a_flipped_image_gives_the_flipped_answer():
-    method, images = small(nnunet.SPEC).eval(), torch.rand(2, 3, 64, 64)
+    method, images = built(nnunet.SPEC, base_channels=8).eval(), torch.rand(2, 3, 64, 64)
     flipped = method.predict(images.flip(3)).flip(3)
     assert torch.allclose(method.predict(images), flipped, atol=1e-5)
     assert not torch.allclose(method.predict_step(images), method.predict(images), atol=1e-5)
