@@ -114,6 +114,15 @@ def test_no_cells_give_no_figures(tmp_path):
     assert build_figures(MATRIX, [], tmp_path) == []
 
 
+def test_when_every_cell_failed_the_one_figure_says_so(tmp_path):
+    cells = [cell(tmp_path, status="failed", error="crash")]
+    blocks = (METHODS.model_copy(update={"datasets": ("busi",)}),)
+    with styled():
+        figures = build_module._figures(blocks, cells, TITLES, "")
+        assert [name for name, _ in figures] == ["t1-dsc"]
+        assert "failed" in words(figures[0][1])
+
+
 def test_figures_refuse_to_mix_profiles(tmp_path):
     mixed = [cell(tmp_path), cell(tmp_path, profile="paper")]
     with pytest.raises(BenchError, match="mix profiles: demo.*paper"):
@@ -191,6 +200,7 @@ def test_the_parameter_figure_places_each_method_at_its_count(cells):
         figure = parameters_figure(drawn(METHODS, cells, TITLES), "t", "r")
         points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in figure.axes[0].lines]
         assert figure.axes[0].get_xscale() == "log"
+        assert figure.axes[0].get_xlim() == (1, 100)
         assert_nothing_is_clipped(figure)
     assert points == [(pytest.approx(14.751873), pytest.approx(70)), (1.564976, pytest.approx(80))]
 

@@ -16,6 +16,7 @@ from bench.plots.series import Drawn, drawn
 from bench.plots.style import save, styled
 from bench.tables.comparable import Ground, latest, require_one_ground
 from bench.tables.footer import PHANTOM_WORDS, on_phantoms
+from bench.tables.parameters import counts_of
 from bench.tables.table import Column
 
 MANY_CURVES = 200  # cells beyond which single lines say nothing
@@ -71,7 +72,8 @@ def _figures(
         if not shown.layout.rows:
             continue
         figures.append((f"{block.name}-dsc", spread_figure(shown, block.caption, remark)))
-        if block.kind == "methods":
+        counted = any(counts_of(row, records)[0] for row in shown.layout.rows)
+        if block.kind == "methods" and counted:
             title = "DSC against trainable parameters"
             figures.append((f"{block.name}-parameters", parameters_figure(shown, title, remark)))
         if block.kind == "cross-domain":

@@ -1,5 +1,6 @@
 """Figures of scores: spread per case, against parameters, and the drop on another hospital."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -100,6 +101,7 @@ def parameters_figure(drawn: Drawn, title: str, remark: str) -> Figure:
                 colour, marker = series_style(index)
                 axes.plot(count / 1e6, spread.mean, marker, color=colour, markersize=6)
         _parameter_axes(axes, drawn.title(column))
+        axes.set_xlim(*_decades([counts_of(row, drawn.records)[0] or 1 for row in rows]))
     for axes in grid[::wide]:
         axes.set_ylabel("mean DSC (%)")
     for axes in grid[max(0, len(columns) - wide) : len(columns)]:
@@ -117,7 +119,14 @@ def _parameter_axes(axes: Axes, title: str) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title(title)
     axes.tick_params(labelbottom=True)
-    axes.margins(x=0.12, y=0.15)
+    axes.margins(y=0.15)
+
+
+def _decades(counts: Sequence[int]) -> tuple[float, float]:
+    """Whole powers of ten, in millions, around counts: so that at least two get a tick."""
+    low = math.floor(math.log10(min(counts) / 1e6))
+    high = max(math.ceil(math.log10(max(counts) / 1e6)), low + 1)
+    return 10**low, 10**high
 
 
 def series_legend(figure: Figure, labels: Sequence[str], line: Literal["", "-"] = "") -> None:
