@@ -189,6 +189,7 @@ def _failure(task: Task, event: dict[str, Any]) -> CellRecord:
         inputs=task.inputs,
         title=task.resolved["title"],
         family=task.resolved["family"],
-        provenance=environment() | {"finished": now()},
+        provenance=environment()
+        | {"finished": now(), "request": task.request.model_dump(mode="json")},
         error=f"{event['message']}\n{detail}".rstrip(),
     )

@@ -8,8 +8,8 @@ from rich.progress import Progress
 
 from bench.cards import Card, list_cards
 from bench.cli import options as opt
-from bench.cli.options import console
 from bench.cli.inspect import print_rows
+from bench.cli.options import console
 from bench.errors import BenchError, unknown_name
 from bench.paths import data_root
 

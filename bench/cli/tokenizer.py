@@ -5,10 +5,102 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import Progress
 
 from bench.cli import options as opt
-from bench.cli.options import console
 from bench.cli.inspect import print_rows
-from bench.registry import use_plugin_files
+from bench.cli.options import console
+from bench.errors import BenchError
+from bench.paths import cache_root, data_root
+from bench.registry import get_tokenizer, use_plugin_files
 
 app = typer.Typer(help="Train and judge image tokenizers.", no_args_is_help=True)
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="tiny-kl or tiny-vq.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for weights, curve and state.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of your own pictures, added to the pool.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Another length.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Train an embedded tokenizer on procedural pictures; the same command resumes."""
+    from bench.tokenizers.corpus import Pool, read_pictures
+    from bench.tokenizers.recipes import tokenizer_recipe
+    from bench.tokenizers.train import TokenizerRun, run_training
+
+    recipe = tokenizer_recipe(name)
+    extra = () if data is None else read_pictures(data, recipe.pool_size)
+    pool = Pool.stored(
+        cache_root() / "tokenizer-pool",
+        recipe.pool_images,
+        recipe.pool_masks,
+        recipe.pool_size,
+        seed,
+        console.print,
+        extra,
+    )
+    run = TokenizerRun(recipe, pool, seed, steps or recipe.steps)
+    with Progress(console=console) as progress:
+        bar = progress.add_task(f"training {name}", total=run.steps)
+
+        def follow(row: dict[str, float]) -> None:
+            text = f"{name}: loss {row['loss']:.4f}"
+            if "check_mask_dice" in row:
+                text += f", mask Dice {row['check_mask_dice']:.4f}, PSNR {row['check_psnr']:.1f} dB"
+            progress.update(bar, completed=row["step"], description=text)
+
+        run_training(run, out, follow)
+    console.print(f"Weights in {out}. Use them as {name}@{out}.", highlight=False)
+
+
+@app.command("eval")
+def evaluate(
+    name: Annotated[str, typer.Argument(help="NAME or NAME@LOCATION.")],
+    data: opt.Data = None,
+    datasets: Annotated[str | None, typer.Option(help="Only these prepared datasets.")] = None,
+    masks: Annotated[Path | None, typer.Option("--masks", help="Folder of mask images.")] = None,
+    threshold: Annotated[int, typer.Option(help="Mask levels above this, with --masks.")] = 127,
+    size: Annotated[int, typer.Option(min=32, help="Side of the pictures.")] = 224,
+    device: Annotated[str, typer.Option(help="cpu or cuda:0.")] = "cpu",
+    out: opt.Out = Path("results"),
+    as_json: opt.Json = False,
+    plugin: opt.Plugins = None,
+) -> None:
+    """What survives a tokenizer: Dice and HD95 of masks, PSNR and SSIM of images, per dataset.
+
+    Judged on --data and --masks, or on phantoms when neither is named.
+    """
+    use_plugin_files(plugin or [])
+    from bench.tokenizers import evaluation as judge
+
+    root = data_root(data)
+    if masks is not None and not masks.is_dir():
+        raise BenchError(f"No folder {masks}. Name a folder of mask images.")
+    sets = [] if masks is None else [judge.mask_set(masks, size, threshold)]
+    if data is not None or (masks is None and root is not None):
+        assert root is not None
+        sets += judge.prepared_sets(root, size, opt.names(datasets))
+    sets = sets or judge.phantom_sets(size)
+    short, _, location = name.partition("@")
+    tokenizer = get_tokenizer(short).load(location or None)
+    result = judge.evaluate(tokenizer, sets, device)
+    picture = out / "tokenizers" / f"{short}-{size}.png"
+    judge.figure(tokenizer, sets, result, picture)
+    if as_json:
+        print(json.dumps(result.as_json(), indent=2))
+        return
+    print_rows(_rounded(result.table().to_dict("records")), False, f"{name} at {size} px")
+    speed = ", ".join(f"{way} {rate:.1f}" for way, rate in result.throughput().items())
+    console.print(f"pictures per second on {device}: {speed}. Worst cases: {picture}")
+
+
+def _rounded(rows: list[dict]) -> list[dict]:
+    """Floats at a readable length; what was not measured as a dash."""
+    return [
+        {k: ("–" if v != v else f"{v:.4f}") if isinstance(v, float) else v for k, v in row.items()}  # noqa: PLR0124 - NaN
+        for row in rows
+    ]

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from bench import phantoms
+from bench.errors import BenchError
 from bench.files import atomic_open, digest
 from bench.phantoms._canvas import Canvas, Field, blend, sigmoid, to_uint8
+from bench.pixels import PixelError, load, to_rgb
 
 VERSION = 1
 """Raise this whenever any picture changes: the model cards name it."""
@@ -23,6 +25,7 @@ VERSION = 1
 Picture = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 LETTERS = "ABCDEFGHKLMNPRSTUVWXYZabdeghkmnqrst0123456789+-/.%"
 
 
@@ -328,3 +331,27 @@ def _cut(picture: Picture, rng: np.random.Generator, side: int) -> Picture:
 def _turned(picture: Picture, rng: np.random.Generator) -> Picture:
     turned = np.rot90(picture, int(rng.integers(4)))
     return turned[:, ::-1] if rng.random() < 0.5 else turned
+
+
+def read_pictures(folder: Path, size: int) -> list[Picture]:
+    """Every image file below `folder`, its central square as uint8 (size, size, 3), by name.
+
+    Raises BenchError when a file cannot be read or there is none.
+    """
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+    if not files:
+        raise BenchError(
+            f"{folder} holds no pictures ({', '.join(PICTURE_SUFFIXES)}). Name another folder."
+        )
+    return [_central_square(file, size) for file in files]
+
+
+def _central_square(file: Path, size: int) -> Picture:
+    try:
+        image = Image.fromarray(to_rgb(load(file)))
+    except PixelError as error:
+        raise BenchError(f"{file} {error}. Move it away or replace it.") from error
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box))
