@@ -26,7 +26,7 @@ from bench.cells import CellKey, CellRecord, CellRequest, TestSet, TokenizerKey,
 from bench.contracts import BuildContext, FullMethod, MethodSpec, Tokenizer
 from bench.errors import BenchError
 from bench.files import write_bytes, write_json, write_with
-from bench.latents import LatentBank, LatentSource
+from bench.latents import LatentSource
 from bench.losses import LogitsMethod
 from bench.paths import cache_root
 from bench.predict import Engine, mean_dsc, probabilities, score
@@ -211,7 +211,7 @@ def train_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
         started, clock = now(), time.monotonic()
         bench = _set_up(job)
         split = bench.sources.split(bench.resolved.request.train, bench.resolved.request.protocol)
-        latents = _latent_source(bench, split)
+        latents = _latent_source(bench)
         trained = _train(bench, split, latents, folder, progress)
         write_bytes(folder / "weights.safetensors", _as_safetensors(own_state(bench.method)))
         write_frame(folder / "history.parquet", pd.DataFrame(trained.history))
@@ -255,19 +255,13 @@ def score_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
         return _score_all(bench, folder, progress)
 
 
-def _latent_bank(bench: Workbench, case_ids: tuple[str, ...]) -> LatentBank | None:
-    """The cached latents of some training cases, where the method has a tokenizer."""
-    if bench.tokenizer is None:
+def _latent_source(bench: Workbench) -> LatentSource | None:
+    """Cached latents of the training dataset, where the method reads any."""
+    if bench.tokenizer is None or not getattr(bench.method, "latent_inputs", ("image", "mask")):
         return None
-    arrays = bench.arrays(bench.resolved.request.train)
-    root, device = cache_root() / "latents", bench.engine.device
-    return LatentBank(bench.tokenizer, arrays, arrays.rows(case_ids), root, device)
-
-
-def _latent_source(bench: Workbench, split: Split) -> LatentSource | None:
-    bank = _latent_bank(bench, split.train)
-    kinds = getattr(bench.method, "latent_inputs", ("image", "mask"))
-    return None if bank is None or not kinds else LatentSource(bank, kinds)
+    arrays, root = bench.arrays(bench.resolved.request.train), cache_root() / "latents"
+    engine = bench.engine
+    return LatentSource(bench.tokenizer, arrays, root, engine.device, engine.precision)
 
 
 def _train(
@@ -285,7 +279,7 @@ def _train(
     if request.protocol.selection == "best-test" and split.val:
         watched = ("val", "test")  # their gap is the optimism
     parts = {"val": split.val, "test": split.test}
-    validate = {part: _validation(bench, request.train, parts[part]) for part in watched}
+    validate = {part: _validation(bench, parts[part], latents) for part in watched}
     plan = Plan(
         recipe=recipe,
         selection=request.protocol.selection,
@@ -299,14 +293,17 @@ def _train(
     return train(bench.method, batches, plan)
 
 
-def _validation(bench: Workbench, dataset: str, case_ids: tuple[str, ...]) -> Callable[[], float]:
+def _validation(
+    bench: Workbench, case_ids: tuple[str, ...], latents: LatentSource | None
+) -> Callable[[], float]:
     """Mean DSC of the method as it stands, from stored latents where it can predict from them."""
+    dataset = bench.resolved.request.train
     cases = bench.arrays(dataset).rows(case_ids)
     masks = np.asarray(bench.truth(dataset).masks[cases])
-    bank = _latent_bank(bench, case_ids) if hasattr(bench.method, "predict_latents") else None
+    from_latents = latents is not None and hasattr(bench.method, "predict_latents")
 
     def validate() -> float:
-        stored = None if bank is None else bank.view("image", 0)["mean"]
+        stored = latents.images(cases) if latents is not None and from_latents else None
         return mean_dsc(bench.probabilities(dataset, cases, stored), masks)
 
     return validate

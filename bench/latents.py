@@ -1,173 +1,163 @@
-"""Latents of frozen tokenizers, computed once: a disk cache of the eight discrete views.
+"""Latents of a frozen tokenizer, encoded once per case and discrete view and kept on disk.
 
-An encoder is not equivariant to flips and quarter turns, so each view of a picture is encoded on its
-own; latents are never turned. Files are keyed by the weights, the cases' content, their size, the
-kind and the view: every cell that asks for the same one shares it. A file is written whole and
-renamed into place, so concurrent writers cannot harm each other; both would write the same numbers.
+Encoders are not equivariant to flips and quarter turns, so each of the eight views is encoded and
+none is made by turning the latents of another. A file holds a *shard*: a fixed group of
+neighbouring cases in one view. Its content depends on nothing but the weights, those cases' pixels
+and the view, and it is encoded in one batch, so whichever of several processes writes it first, the
+bytes are the same; it appears by an atomic rename, never half.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from bench.arrays import CaseArrays
-from bench.augment import apply_view
+from bench.augment import VIEWS, apply_view
 from bench.contracts import Tokenizer
-from bench.files import digest, write_bytes
+from bench.disk import disk_errors
+from bench.errors import BenchError
+from bench.files import digest, write_with
 
 VERSION = 1
-"""Raised whenever the same weights and pixels could give other latents."""
+"""Raised when the same tokenizer, pixels and view could give other files."""
+SHARD = 16
+"""Cases per file: HAM10000 in all views is 5,008 files; a batch of 16 encodes at full speed."""
 
-BATCH = 16  # pictures encoded at a time when a view is filled
-
-Kind = Literal["image", "mask"]
-
-
-@dataclass
-class Counts:
-    """What a cell took from the cache: pictures read, computed and stored, and encoded in passing
-    because their augmentation was continuous."""
-
-    hits: int = 0
-    misses: int = 0
-    on_the_fly: int = 0
+IMAGE, MASK, STD = range(3)  # what lies at each place of a shard's second axis
 
 
-def mask_images(masks: Tensor) -> Tensor:
-    """Masks (N, 1, H, W) in {0, 1} as pictures (N, 3, H, W): three equal channels (as GMS does)."""
-    return masks.expand(-1, 3, -1, -1)
+class LatentSource:
+    """Latents of the cases of one `CaseArrays` under one tokenizer.
 
-
-class LatentBank:
-    """Latents of some cases in each discrete view, filled a view at a time when first asked for.
-
-    cases: positions in `arrays`, int64 (n,). Rows of what `view` returns follow their order.
+    cache_root: the folder that all cells share. precision: of what is encoded on the fly; what is
+    stored is always computed in float32.
     """
 
     def __init__(
         self,
         tokenizer: Tokenizer,
         arrays: CaseArrays,
-        cases: NDArray[np.int64],
-        root: Path,
+        cache_root: Path,
         device: torch.device,
+        precision: str = "fp32",
     ) -> None:
-        self.tokenizer, self.arrays, self.cases, self.device = tokenizer, arrays, cases, device
-        content = digest([VERSION, [arrays.case_hashes[case] for case in cases]])
+        if tokenizer.weights_hash == "untrained":
+            raise ValueError("an untrained tokenizer has no weights hash to store latents under")
+        self.tokenizer, self.arrays, self.device = tokenizer, arrays, device
+        self.precision = precision
         size = arrays.images.shape[1]
-        self.folder = root / tokenizer.weights_hash[:20] / f"{size}-{content[:20]}"
-        self.counts = Counts()
-        self._held: dict[tuple[Kind, int], dict[str, Tensor]] = {}
+        self.folder = cache_root / f"{tokenizer.weights_hash[:32]}-{size}px-v{VERSION}"
+        side = size // tokenizer.factor
+        self.kinds = 3 if tokenizer.has_posterior else 2
+        self.shape = (self.kinds, tokenizer.latent_channels, side, side)
+        self.hits = self.misses = self.on_the_fly = 0
+        self._open: dict[tuple[int, int], NDArray[np.float32]] = {}
 
-    def view(self, kind: Kind, view: int) -> dict[str, Tensor]:
-        """{"mean": float32 (n, C, h, w)} of one view, and "std" of images with a posterior."""
-        if (kind, view) not in self._held:
-            self._held[kind, view] = self._load(kind, view)
-        return self._held[kind, view]
-
-    def _load(self, kind: Kind, view: int) -> dict[str, Tensor]:
-        file = self.folder / f"{kind}-view{view}.safetensors"
-        if file.is_file():
-            self.counts.hits += len(self.cases)
-        else:
-            self.counts.misses += len(self.cases)
-            write_bytes(file, save(self._encode_all(kind, view)))
-        return load_file(file, device=str(self.device))
-
-    def _encode_all(self, kind: Kind, view: int) -> dict[str, Tensor]:
-        """Every case's latents of one view, on the CPU."""
-        chunks = [
-            self._encode(kind, view, self.cases[start : start + BATCH])
-            for start in range(0, len(self.cases), BATCH)
-        ]
-        names = chunks[0].keys()
-        return {n: torch.cat([chunk[n] for chunk in chunks]).cpu().contiguous() for n in names}
-
-    def _encode(self, kind: Kind, view: int, cases: NDArray[np.int64]) -> dict[str, Tensor]:
-        pixels = self.arrays.images[cases] if kind == "image" else self.arrays.masks[cases]
-        raw = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
-        if kind == "image":
-            pictures = raw.permute(0, 3, 1, 2).float().div_(255)
-        else:
-            pictures = mask_images(raw.unsqueeze(1).float())
-        with torch.no_grad():
-            return encode(self.tokenizer, apply_view(pictures, view), kind)
-
-
-def encode(tokenizer: Tokenizer, pictures: Tensor, kind: Kind) -> dict[str, Tensor]:
-    """float32 "mean" of the pictures' latents, and "std" for images where there is a posterior."""
-    if kind == "image" and tokenizer.has_posterior:
-        mean, std = tokenizer.posterior(pictures)
-        return {"mean": mean.float(), "std": std.float()}
-    return {"mean": tokenizer.encode(pictures).float()}
-
-
-class LatentSource:
-    """The latents that go with training batches.
-
-    A sample in a discrete view is looked up; one changed continuously (view -1) is encoded as it
-    is, image and mask in one batch, without gradients.
-    kinds: which latents the method reads; the others are None.
-    """
-
-    def __init__(self, bank: LatentBank, kinds: tuple[Kind, ...] = ("image", "mask")) -> None:
-        self.bank, self.kinds = bank, kinds
-        self._row = {int(case): row for row, case in enumerate(bank.cases)}
+    def counts(self) -> dict[str, int]:
+        """Samples read from the cache, encoded into it, and encoded on the fly, so far."""
+        return {"hits": self.hits, "misses": self.misses, "on_the_fly": self.on_the_fly}
 
     def batch(
         self, images: Tensor, masks: Tensor, cases: Tensor, views: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """(image latents, mask latents, image latents' standard deviation) of a batch.
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(image latents, mask latents, image latents' SD or None), float32 (N, C, h, w) each.
 
-        images (N, 3, H, W) and masks (N, 1, H, W) as augmented; cases, views: int64 (N,), CPU.
+        images (N, 3, S, S) and masks (N, 1, S, S): the augmented batch on the device. cases: int64
+        (N,), positions in the arrays. views: int64 (N,), the discrete view of each sample, or -1
+        where its picture was changed continuously: such samples are encoded here, images and masks
+        in one batch. No gradient is recorded.
         """
-        rows = [self._row[case] for case in cases.tolist()]
-        fresh = self._fresh(images, masks, (views < 0).nonzero().flatten())
-        found: dict[Kind, list[dict[str, Tensor]]] = {kind: [] for kind in self.kinds}
-        for position, (row, view) in enumerate(zip(rows, views.tolist(), strict=True)):
-            for kind in self.kinds:
-                found[kind].append(fresh(kind, position) if view < 0 else self._at(kind, row, view))
-        image, mask = found.get("image"), found.get("mask")
-        return _stack(image, "mean"), _stack(mask, "mean"), _stack(image, "std")
+        found = torch.empty((len(cases), *self.shape), device=self.device)
+        fresh = (views < 0).nonzero().flatten()
+        if len(fresh):
+            at = fresh.to(self.device)
+            found[at] = self._encode(images[at], masks[at], self.precision)
+            self.on_the_fly += len(fresh)
+        stored = (views >= 0).nonzero().flatten()
+        if len(stored):
+            rows = [
+                self._row(int(case), int(view))
+                for case, view in zip(cases[stored], views[stored], strict=True)
+            ]
+            found[stored.to(self.device)] = torch.from_numpy(np.stack(rows)).to(self.device)
+        std = found[:, STD] if self.kinds > STD else None
+        return found[:, IMAGE], found[:, MASK], std
 
-    def counts(self) -> dict[str, int]:
-        """Pictures read from the cache, computed into it, and encoded in passing."""
-        return vars(self.bank.counts)
+    def images(self, cases: Iterable[int] | NDArray[np.int64], view: int = 0) -> Tensor:
+        """Latents float32 (n, C, h, w), on the CPU, of the images of `cases` in one view."""
+        rows = [self._row(int(case), view)[IMAGE] for case in cases]
+        return torch.from_numpy(np.stack(rows))
 
-    def _at(self, kind: Kind, row: int, view: int) -> dict[str, Tensor]:
-        return {name: tensor[row] for name, tensor in self.bank.view(kind, view).items()}
+    def fill(
+        self,
+        views: Iterable[int] = range(VIEWS),
+        progress: Callable[[int, int], None] = lambda done, of: None,
+    ) -> None:
+        """Encode every case in `views` now. progress: called with (shards done, shards)."""
+        shards = range(0, len(self.arrays.case_ids), SHARD)
+        wanted = [(start, view) for view in views for start in shards]
+        for done, (start, view) in enumerate(wanted, start=1):
+            self._shard(start, view)
+            progress(done, len(wanted))
 
-    def _fresh(
-        self, images: Tensor, masks: Tensor, at: Tensor
-    ) -> Callable[[Kind, int], dict[str, Tensor]]:
-        """Encode the samples `at`; returns a look-up by kind and position in the batch."""
-        order = {int(position): row for row, position in enumerate(at)}
-        parts = {}
-        if len(at) and self.kinds:
-            self.bank.counts.on_the_fly += len(at) * len(self.kinds)
-            where = at.to(images.device)
-            pictures = {"image": images[where], "mask": mask_images(masks[where])}
-            with torch.no_grad():
-                together = torch.cat([pictures[kind] for kind in self.kinds])
-                both = encode(self.bank.tokenizer, together, self.kinds[0])
-            for number, kind in enumerate(self.kinds):
-                part = slice(number * len(at), (number + 1) * len(at))
-                parts[kind] = {name: tensor[part] for name, tensor in both.items()}
+    def _row(self, case: int, view: int) -> NDArray[np.float32]:
+        start, encoded = case // SHARD * SHARD, self.misses
+        shard = self._shard(start, view)
+        self.hits += self.misses == encoded
+        return shard[case - start]
 
-        def look_up(kind: Kind, position: int) -> dict[str, Tensor]:
-            return {name: tensor[order[position]] for name, tensor in parts[kind].items()}
+    def _shard(self, start: int, view: int) -> NDArray[np.float32]:
+        """The memory-mapped latents (cases of the shard, kinds, C, h, w), encoded if missing."""
+        if (start, view) not in self._open:
+            path = self._path(start, view)
+            if not path.is_file():
+                self._write(path, start, view)
+            self._open[start, view] = self._read(path, start)
+        return self._open[start, view]
 
-        return look_up
+    def _path(self, start: int, view: int) -> Path:
+        cases = self.arrays.case_hashes[start : start + SHARD]
+        return self.folder / f"view{view}" / f"{digest(list(cases))[:32]}.npy"
 
+    def _write(self, path: Path, start: int, view: int) -> None:
+        part = slice(start, start + SHARD)
+        pixels = torch.from_numpy(self.arrays.images[part].copy()).to(self.device)
+        images = pixels.permute(0, 3, 1, 2).float().div_(255)
+        masks = torch.from_numpy(self.arrays.masks[part].copy()).to(self.device)
+        latents = self._encode(
+            apply_view(images, view), apply_view(masks[:, None].float(), view), "fp32"
+        )
+        content = latents.cpu().numpy()
+        with disk_errors("store latents", path.parent):
+            write_with(path, lambda file: np.save(file, content))
+        self.misses += len(content)
 
-def _stack(samples: list[dict[str, Tensor]] | None, name: str) -> Tensor | None:
-    if not samples or name not in samples[0]:
-        return None
-    return torch.stack([sample[name] for sample in samples])
+    def _read(self, path: Path, start: int) -> NDArray[np.float32]:
+        expected = (min(SHARD, len(self.arrays.case_ids) - start), *self.shape)
+        try:
+            stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise BenchError(f"{path} is damaged ({error}). Delete it; it is made anew.") from error
+        if stored.shape != expected or stored.dtype != np.float32:
+            raise BenchError(
+                f"{path} holds {stored.dtype} {stored.shape}, not float32 {expected}. Delete it; "
+                "it is made anew."
+            )
+        return stored
+
+    @torch.no_grad()
+    def _encode(self, images: Tensor, masks: Tensor, precision: str) -> Tensor:
+        """(N, kinds, C, h, w) of images (N, 3, S, S) and masks (N, 1, S, S), in one batch."""
+        both = torch.cat([images, masks.expand(-1, 3, -1, -1)])
+        bf16 = precision == "bf16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
+            if self.tokenizer.has_posterior:
+                mean, std = self.tokenizer.posterior(both)
+                parts = [*mean.chunk(2), std[: len(images)]]
+            else:
+                parts = list(self.tokenizer.encode(both).chunk(2))
+        return torch.stack([part.float() for part in parts], dim=1)
