@@ -163,7 +163,7 @@ def sample(denoise: Denoise, noise: Tensor, betas: Tensor, sampler: str, steps: 
 
 def make_scheduler(sampler: str, betas: Tensor) -> Any:
     """diffusers' scheduler for `sampler` over training betas (T,)."""
-    common = {"num_train_timesteps": len(betas), "trained_betas": betas.cpu().numpy()}
+    common = {"num_train_timesteps": len(betas), "trained_betas": betas.tolist()}
     match sampler:
         case "ddpm":
             return DDPMScheduler(variance_type="learned_range", clip_sample=True, **common)

@@ -13,8 +13,9 @@ training only. Which configuration the comparison counted is not stated:
 - `backbone="resnet50"` with 512 channels in the token branch gives 49,892,194.
 
 Both hold for 8192 codes (OpenAI's dVAE, tokenizer `dalle`). Another tokenizer has its own number of
-codes, and its last layer and count change with it. Differs from the released code: probabilities
-are soft in training metrics nowhere, and no pixel is ever ignored, so that code path is absent.
+codes, and its last layer and count change with it. Differs from the released code: on grids that
+windows of 7 do not divide, timm rolls before it pads and mmseg pads before it rolls (equal at 224,
+not at 256); no pixel carries an "ignore" label, so that code is absent.
 """
 
 from typing import Literal
