@@ -26,11 +26,22 @@ def pyramid_loss(decoded: Tensor, images: Tensor, levels: int = 3) -> Tensor:
     return total
 
 
-def image_loss(decoded: Tensor, images: Tensor, recipe: TokenizerRecipe) -> dict[str, Tensor]:
-    """L1 and pyramid of pictures (N, 3, H, W) in [0, 1]."""
+def colour_loss(decoded: Tensor, images: Tensor) -> Tensor:
+    """Mean absolute difference of the colours, less their brightness, of squares of 8 px."""
+    difference = F.avg_pool2d(decoded - images, 8)
+    return (difference - difference.mean(dim=1, keepdim=True)).abs().mean()
+
+
+def image_loss(
+    decoded: Tensor, images: Tensor, recipe: TokenizerRecipe, step: int
+) -> dict[str, Tensor]:
+    """L1, pyramid and, from its first step on, colour of pictures (N, 3, H, W) in [0, 1]."""
     l1 = (decoded - images).abs().mean()
-    pyramid = pyramid_loss(decoded, images)
-    return {"image": l1 + recipe.pyramid * pyramid, "image_l1": l1}
+    colour = colour_loss(decoded, images)
+    total = l1 + recipe.pyramid * pyramid_loss(decoded, images)
+    if step >= recipe.colour_start:
+        total = total + recipe.colour * colour
+    return {"image": total, "image_l1": l1, "colour": colour}
 
 
 def mask_loss(decoded: Tensor, masks: Tensor, recipe: TokenizerRecipe) -> dict[str, Tensor]:
@@ -47,6 +58,11 @@ def mask_loss(decoded: Tensor, masks: Tensor, recipe: TokenizerRecipe) -> dict[s
     sizes = probs.sum(dim=(1, 2, 3)) + masks.sum(dim=(1, 2, 3))
     dice = (1 - (2 * overlap + 16) / (sizes + 16)).mean()  # 16 px: calm where masks are empty
     return {"mask": l1 + recipe.mask_bce * bce + recipe.mask_dice * dice, "mask_bce": bce}
+
+
+def probe_loss(read: Tensor, images: Tensor) -> Tensor:
+    """Mean absolute error of colours (N, 3, h, w) read off the latents, of squares of 8 px."""
+    return (read - F.avg_pool2d(images, 8)).abs().mean()
 
 
 def range_loss(latents: Tensor, limit: float = 3.0) -> Tensor:

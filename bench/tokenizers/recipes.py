@@ -20,6 +20,10 @@ class TokenizerRecipe(Frozen):
         latents within what bfloat16 resolves; the continuous phase of a VQ model has it too.
     codebook_start: the step at which the codebook is fitted to the latents and quantisation
         starts; None for a continuous tokenizer.
+    colour, colour_start: weight of the colour term and the step at which it sets in.
+    probe, probe_start: likewise of the linear probe. Without it all channels code brightness,
+        since masks and half of the pictures are grey: encoder and decoder each wait for the other
+        to begin with colour.
     """
 
     name: str
@@ -43,6 +47,10 @@ class TokenizerRecipe(Frozen):
     codebook_decay: float = Field(default=0.995, gt=0, lt=1)
     commitment: float = Field(default=0.25, ge=0)
     pyramid: float = Field(default=0.5, ge=0)  # weight of the Laplacian pyramid, pictures
+    colour: float = Field(default=4.0, ge=0)  # weight of the colours of 8 px squares, pictures
+    colour_start: int = Field(default=0, ge=0)
+    probe: float = Field(default=4.0, ge=0)  # weight of reading colours linearly off the latents
+    probe_start: int = Field(default=0, ge=0)
     mask_bce: float = Field(default=0.3, ge=0)
     mask_dice: float = Field(default=0.2, ge=0)
     pool_images: int = Field(default=3000, gt=0)
@@ -64,6 +72,8 @@ TINY_KL = TokenizerRecipe(
         "latent_channels": 4,
     },
     steps=9000,
+    colour_start=4000,
+    probe_start=6000,
 )
 """TAESD's layout (Bohan 2023), narrower and without its full-size blocks."""
 
@@ -83,7 +93,8 @@ TINY_VQ = TokenizerRecipe(
     },
     steps=7000,
     latent_noise=0.15,
-    codebook_start=1200,
+    codebook_start=800,
+    probe_start=1250,
 )
 """VQ-VAE (van den Oord et al. 2017) in the layout of latent diffusion's VQ-f8 (Rombach et al.
 2022), without attention and an eighth as wide."""

@@ -22,7 +22,14 @@ from bench.errors import BenchError
 from bench.files import write_json, write_text, write_with
 from bench.tokenizers.codebook import MovingCodebook, fit_codes, nearest_code, perplexity
 from bench.tokenizers.corpus import Pool, paint_image, paint_mask
-from bench.tokenizers.objective import hard_dice, image_loss, mask_loss, psnr, range_loss
+from bench.tokenizers.objective import (
+    hard_dice,
+    image_loss,
+    mask_loss,
+    probe_loss,
+    psnr,
+    range_loss,
+)
 from bench.tokenizers.recipes import TokenizerRecipe
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
@@ -72,6 +79,8 @@ class TokenizerRun:
             codes = self.model.quantize.embedding.weight.requires_grad_(False)
             self.codebook = MovingCodebook(codes, recipe.codebook_decay)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.probe = nn.Conv2d(recipe.config["latent_channels"], 3, 1)
+        self.probe_optimizer = torch.optim.Adam(self.probe.parameters(), 1e-2)
         self.averaged = [p.detach().clone() for p in self.trained]
         self.optimizer = torch.optim.AdamW(
             self.trained, recipe.lr, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
@@ -103,9 +112,11 @@ class TokenizerRun:
             group["lr"] = rate(self.recipe, self.steps, self.step)
         losses = self.losses(images, masks, generator)
         self.optimizer.zero_grad()
+        self.probe_optimizer.zero_grad()
         losses["loss"].backward()
         nn.utils.clip_grad_norm_(self.trained, self.recipe.grad_clip)
         self.optimizer.step()
+        self.probe_optimizer.step()
         self.average()
         self.step += 1
         return {name: float(value.detach()) for name, value in losses.items()}
@@ -121,10 +132,13 @@ class TokenizerRun:
             latents = encode_raw(self.model, inputs)
             received, commitment = self.bottleneck(latents, generator)
             decoded = decode_raw(self.model, received)
-        parts = image_loss(decoded[:count], images, self.recipe)
+        parts = image_loss(decoded[:count], images, self.recipe, self.step)
         parts |= mask_loss(decoded[count:], masks, self.recipe)
         parts["commitment"] = commitment
         total = parts["image"] + parts["mask"] + range_loss(latents)
+        if self.step >= self.recipe.probe_start:
+            parts["probe"] = probe_loss(self.probe(latents[:count]), images)
+            total = total + self.recipe.probe * parts["probe"]
         return {"loss": total + self.recipe.commitment * commitment, **parts}
 
     def bottleneck(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -213,6 +227,8 @@ class TokenizerRun:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "averaged": self.averaged,
+            "probe": self.probe.state_dict(),
+            "probe_optimizer": self.probe_optimizer.state_dict(),
             "codebook": self.codebook.state() if self.codebook else {},
             "step": self.step,
             "seconds": self.seconds,
@@ -234,6 +250,8 @@ class TokenizerRun:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.averaged = state["averaged"]
+        self.probe.load_state_dict(state["probe"])
+        self.probe_optimizer.load_state_dict(state["probe_optimizer"])
         if self.codebook is not None:
             self.codebook.load(state["codebook"])
         self.step, self.seconds, self.curve = state["step"], state["seconds"], state["curve"]
