@@ -136,9 +136,9 @@ class AggregationBridge(nn.Module):
         deep = resize(self.project(deep), (skip.shape[-2], skip.shape[-1]))
         pairs = zip(self.groups, deep.chunk(4, dim=1), skip.chunk(4, dim=1), strict=True)
         inputs = [(mix, torch.cat([high, low, side], dim=1).float()) for mix, high, low in pairs]
-        # In float32: bfloat16 weight gradients of these dilated depthwise convolutions came back
-        # NaN from a CPU (torch 2.15).
-        with torch.autocast(deep.device.type, enabled=False):
+        # No autocast on a CPU: bfloat16 weight gradients of these dilated depthwise convolutions
+        # came back NaN from one (torch 2.15).
+        with torch.autocast("cpu", enabled=False):
             parts = [mix(x) for mix, x in inputs]
         return self.out(torch.cat(parts, dim=1))
 
