@@ -103,10 +103,10 @@ class Subject:
     def batches(self, recipe: Recipe) -> TrainingBatches:
         """What the trainer would hand out."""
         latents = None
-        if self.tokenizer is not None:
+        if self.tokenizer is not None and getattr(self.built, "latent_inputs", True):
             latents = LatentSource(self.tokenizer, self.arrays, self.folder / "latents", CPU)
-        cases = np.arange(recipe.batch_size)
-        return TrainingBatches(self.arrays, cases, recipe, 0, CPU, latents)
+        rows = np.arange(recipe.batch_size)
+        return TrainingBatches(self.arrays, rows, recipe, 0, CPU, latents)
 
     def batch(self, cases: int) -> Batch:
         """One training batch of the first `cases` phantoms, in a fixed order."""

@@ -1,0 +1,125 @@
+"""The efficiency page: measured per method in its own process, gaps visible with a reason."""
+
+import sys
+
+import pandas as pd
+import pytest
+
+from bench import efficiency, registry
+from bench.efficiency import profile_methods, to_markdown, write_efficiency
+from bench.errors import BenchError
+from bench.registry import use_plugin_files
+
+ROW = {
+    "method": "unet",
+    "title": "UNet",
+    "trainable_params": 14_751_873,
+    "total_params": 14_751_873,
+    "gmacs": 22.645834,
+    "latency_ms_1": 101.25,
+    "latency_ms_8": 790.0,
+    "train_images_per_second": 3.5,
+    "inference_memory_bytes": 900_000_000,
+    "train_memory_bytes": 2_100_000_000,
+    "network_side": 224,
+    "inference": "predict",
+    "baseline_memory_bytes": 300_000_000,
+    "device": "cpu",
+    "threads": 2,
+    "precision": "fp32",
+    "note": "",
+}
+GAP = {key: None for key in ROW} | {
+    "method": "big",
+    "device": "cpu",
+    "threads": 2,
+    "precision": "fp32",
+    "note": "killed, most often for want of memory",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_plugin_outlives_this_file():
+    """Other tests list what is registered."""
+    before = registry.plugin_files()
+    yield
+    registry._plugin_files[:] = before
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A registered method and one that cannot be built, measured at 32 px."""
+    file = tmp_path_factory.mktemp("plugins") / "unbuildable.py"
+    file.write_text(
+        "from bench.contracts import MethodSpec\n"
+        "def build(settings, context):\n"
+        "    raise RuntimeError('no such layer')\n"
+        "SPEC = MethodSpec(name='unbuildable', title='Unbuildable', family='CNN', build=build,\n"
+        "                  summary='none', citation='none')\n"
+    )
+    use_plugin_files([file])
+    return profile_methods(["ege_unet", "unbuildable"], image_size=32, seconds=0.02)
+
+
+def test_a_method_is_measured_in_every_column(measured):
+    row = measured.iloc[0]
+    assert row["trainable_params"] == 53_374
+    assert row["network_side"] == 32
+    for column in ("latency_ms_1", "latency_ms_8", "train_images_per_second"):
+        assert row[column] > 0
+    assert row["baseline_memory_bytes"] <= row["inference_memory_bytes"]
+    assert row["inference_memory_bytes"] <= row["train_memory_bytes"]
+    assert row["note"] == ""
+
+
+def test_a_method_that_fails_keeps_its_row_with_the_reason(measured):
+    row = measured.iloc[1]
+    assert row["method"] == "unbuildable"
+    assert row["note"] == "RuntimeError: no such layer"
+    assert pd.isna(row["latency_ms_1"])
+
+
+def test_unknown_names_are_refused_before_measuring(monkeypatch):
+    monkeypatch.setattr(efficiency.subprocess, "run", lambda *a, **k: pytest.fail("measured"))
+    with pytest.raises(BenchError, match="No method named 'unett'. Did you mean 'unet'"):
+        profile_methods(["ege_unet", "unett"])
+
+
+def test_a_killed_process_and_an_endless_one_say_so(monkeypatch):
+    killed = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    endless = [sys.executable, "-c", "import time; time.sleep(60)"]
+    real = efficiency.subprocess.run
+    for command, timeout, reason in (
+        (killed, 60, "killed, most often for want of memory"),
+        (endless, 0.2, "not finished after 0.2 s"),
+    ):
+        monkeypatch.setattr(
+            efficiency.subprocess, "run", lambda _, command=command, **k: real(command, **k)
+        )
+        frame = profile_methods(["unet"], timeout=timeout)
+        assert frame["note"].tolist() == [reason]
+
+
+def test_the_table_shows_gaps_and_their_reasons():
+    lines = to_markdown(pd.DataFrame([ROW, GAP])).splitlines()
+    assert lines[2] == "| UNet | 14.752 | 14.752 | 22.646 | 101.2 | 790.0 | 3.50 | 0.90 | 2.10 |"
+    assert lines[3] == "| big [1]" + " | –" * 8 + " |"
+    assert lines[-1] == "[1] big: killed, most often for want of memory."
+    assert "Weights are random" in lines[5]
+
+
+def test_partial_inference_and_another_size_are_footnotes():
+    odd = ROW | {"title": "SDSeg", "inference": "predict_step", "network_side": 256}
+    assert to_markdown(pd.DataFrame([odd])).splitlines()[-1] == (
+        "[1] SDSeg: GMACs and latency are of one step of several that a prediction takes; "
+        "the network sees 256 px."
+    )
+
+
+def test_the_page_is_written_as_table_data_provenance_and_figure(tmp_path):
+    files = write_efficiency(pd.DataFrame([ROW, GAP]), tmp_path)
+    assert [file.name for file in files] == [
+        f"efficiency-cpu.{kind}" for kind in ("md", "csv", "json", "png", "pdf")
+    ]
+    assert sorted(tmp_path.iterdir()) == sorted(files)  # no temporary file is left
+    assert len(pd.read_csv(files[1])) == 2
