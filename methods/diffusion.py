@@ -62,16 +62,16 @@ class Schedule(nn.Module):
         return self.at("mean_of_x0", t) * x0 + self.at("mean_of_xt", t) * xt
 
     def variational_bound(
-        self, x0: Tensor, xt: Tensor, t: Tensor, noise: Tensor, mix: Tensor
+        self, x0: Tensor, xt: Tensor, t: Tensor, predicted_x0: Tensor, mix: Tensor
     ) -> Tensor:
         """One term of the bound per image, bits per element (N,), for a learned variance.
 
-        noise: the predicted noise; mix: nominally in [-1, 1], from the posterior's log variance to
-        log beta. At t = 0 it is the likelihood of x0 in bins of 2/255.
+        mix: nominally in [-1, 1], from the posterior's log variance to log beta. At t = 0 it is the
+        likelihood of x0 in bins of 2/255.
         """
         low, high = self.at("posterior_log_variance", t), self.at("log_beta", t)
         log_variance = low + (mix + 1) / 2 * (high - low)
-        mean = self.posterior_mean(self.x0_of(xt, t, noise), xt, t)
+        mean = self.posterior_mean(predicted_x0, xt, t)
         kl = normal_kl(self.posterior_mean(x0, xt, t), low, mean, log_variance)
         nll = -binned_log_likelihood(x0, mean, 0.5 * log_variance)
         return torch.where(t == 0, nll.mean((1, 2, 3)), kl.mean((1, 2, 3))) / math.log(2)
@@ -142,28 +142,35 @@ def zero(layer: nn.Module) -> None:
 
 
 Denoise = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(x[t], t int64 (N,)) -> predicted (noise, variance mix), each shaped like x[t]."""
+"""(x[t], t int64 (N,)) -> (prediction, variance mix), each shaped like x[t]."""
 
 
-def sample(denoise: Denoise, noise: Tensor, betas: Tensor, sampler: str, steps: int) -> Tensor:
+def sample(denoise: Denoise, noise: Tensor, scheduler: Any, steps: int) -> Tensor:
     """x0 from pure noise in `steps` steps; randomness from torch's global generator.
 
-    sampler: "ddpm" (ancestral, learned variance, x0 clamped to [-1, 1]), "ddim" (deterministic, x0
-    clamped likewise) or "dpm" (DPM-Solver++ of second order, dynamic thresholding).
+    scheduler: see `make_scheduler`, for what `denoise` predicts.
     """
-    scheduler = make_scheduler(sampler, betas)
     scheduler.set_timesteps(steps, device=noise.device)
+    ancestral = scheduler.config.get("variance_type") == "learned_range"
     x = noise
     for t in scheduler.timesteps:
         predicted, mix = denoise(x, t.expand(len(x)))
-        output = torch.cat([predicted, mix], dim=1) if sampler == "ddpm" else predicted
+        output = torch.cat([predicted, mix], dim=1) if ancestral else predicted
         x = scheduler.step(output, t, x).prev_sample
     return x
 
 
-def make_scheduler(sampler: str, betas: Tensor) -> Any:
-    """diffusers' scheduler for `sampler` over training betas (T,)."""
-    common = {"num_train_timesteps": len(betas), "trained_betas": betas.tolist()}
+def make_scheduler(sampler: str, betas: Tensor, predicts: str) -> Any:
+    """diffusers' scheduler over training betas (T,); predicts: "epsilon" or "sample" (x0).
+
+    sampler: "ddpm" (ancestral, learned variance, x0 clamped to [-1, 1]), "ddim" (deterministic, x0
+    clamped likewise) or "dpm" (DPM-Solver++ of second order, dynamic thresholding).
+    """
+    common = {
+        "num_train_timesteps": len(betas),
+        "trained_betas": betas.tolist(),
+        "prediction_type": predicts,
+    }
     match sampler:
         case "ddpm":
             return DDPMScheduler(variance_type="learned_range", clip_sample=True, **common)

@@ -11,7 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.contracts import Batch, BuildContext
 from bench.errors import BenchError
 from methods import dalle, gss, medsegdiff_v2, sdseg
-from methods.diffusion import Schedule, linear_betas, run_unet, scaled_linear_betas
+from methods.diffusion import (
+    Schedule,
+    linear_betas,
+    make_scheduler,
+    run_unet,
+    sample,
+    scaled_linear_betas,
+)
 from methods.sdseg_weights import copy_released_unet, layer_pairs, read_weights
 
 HAS_DALLE = all(importlib.util.find_spec(name) for name in ("dall_e", "attr"))
@@ -112,10 +119,26 @@ def test_a_perfect_prediction_has_no_variational_cost():
     x0, noise, t = torch.rand(2, 1, 4, 4), torch.randn(2, 1, 4, 4), torch.tensor([5, 50])
     xt = schedule.add_noise(x0, t, noise)
     posterior = torch.full_like(x0, -1)
-    bound = schedule.variational_bound(x0, xt, t, noise, posterior)
+    bound = schedule.variational_bound(x0, xt, t, x0, posterior)
     torch.testing.assert_close(bound, torch.zeros(2), rtol=0, atol=1e-4)
-    assert (schedule.variational_bound(x0, xt, t, noise + 1, posterior) > bound).all()
-    assert (schedule.variational_bound(x0, xt, t, noise, posterior + 2) > bound).all()
+    assert (schedule.variational_bound(x0, xt, t, x0 + 1, posterior) > bound).all()
+    assert (schedule.variational_bound(x0, xt, t, x0, posterior + 2) > bound).all()
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm"])
+@pytest.mark.parametrize("predicts", ["epsilon", "sample"])
+def test_samplers_return_the_picture_that_a_perfect_denoiser_knows(sampler, predicts):
+    torch.manual_seed(0)
+    schedule = Schedule(linear_betas(1e-4, 0.02))
+    x0 = (torch.rand(1, 1, 8, 8) > 0.5).float()
+
+    def denoise(xt, t):
+        noise = (xt - schedule.at("signal", t) * x0) / schedule.at("noise", t)
+        return (noise if predicts == "epsilon" else x0), torch.full_like(x0, -1)
+
+    scheduler = make_scheduler(sampler, schedule.betas, predicts)
+    drawn = sample(denoise, torch.randn(1, 1, 8, 8), scheduler, 20)
+    torch.testing.assert_close(drawn, x0, rtol=0, atol=0.05)
 
 
 # --- MedSegDiff-V2 ------------------------------------------------------------------------------
@@ -125,23 +148,24 @@ def test_the_diffusion_loss_does_not_train_the_condition_network():
     torch.manual_seed(0)
     method = reduced(medsegdiff_v2)
     parts = method.loss(batch_of(2, 32))
-    (parts["noise"] + parts["variance"]).backward()
+    (parts["prediction"] + parts["variance"]).backward()
     assert all(p.grad is None for p in method.condition.parameters())
     assert all(p.grad is not None for p in method.denoiser.parameters())
 
 
 def test_medsegdiff_starts_by_predicting_no_noise():
     torch.manual_seed(0)
-    parts = reduced(medsegdiff_v2).loss(batch_of(2, 32))
-    assert parts["noise"].item() == pytest.approx(1, abs=0.1)  # the noise's own variance
-    expected = parts["noise"] + parts["variance"] + 10 * parts["condition"]
+    parts = reduced(medsegdiff_v2, predict="noise").loss(batch_of(2, 32))
+    assert parts["prediction"].item() == pytest.approx(1, abs=0.1)  # the noise's own variance
+    expected = parts["prediction"] + parts["variance"] + 10 * parts["condition"]
     torch.testing.assert_close(parts["loss"], expected)
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm"])
-def test_every_sampler_gives_probabilities_in_the_stated_steps(sampler):
+@pytest.mark.parametrize("predict", ["noise", "mask"])
+def test_every_sampler_gives_probabilities_in_the_stated_steps(sampler, predict):
     torch.manual_seed(0)
-    method = reduced(medsegdiff_v2, sampler=sampler, steps=3, samples=2).eval()
+    method = reduced(medsegdiff_v2, sampler=sampler, predict=predict, steps=3, samples=2).eval()
     calls = []
     method.denoiser.conv_in.register_forward_hook(lambda *_: calls.append(1))
     with torch.no_grad():
@@ -204,7 +228,7 @@ def test_sdseg_never_measures_the_deviation_in_eval_mode(kl):
 
 
 def test_sdseg_trains_both_networks_and_predicts_in_one_step(kl):
-    method = reduced(sdseg, kl, 128)
+    method = reduced(sdseg, kl, 128, predict="noise")
     parts = method.loss(batch_of(2, 128))
     torch.testing.assert_close(parts["loss"], parts["noise"] + parts["latent"])
     parts["loss"].backward()
