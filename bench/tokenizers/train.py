@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from bench.errors import BenchError
 from bench.files import write_json, write_text, write_with
 from bench.tokenizers.codebook import MovingCodebook, fit_codes, nearest_code, perplexity
-from bench.tokenizers.corpus import Pool, paint_image, paint_mask
+from bench.tokenizers.corpus import Pool, paint_image, paint_mask, picture_files, square_picture
 from bench.tokenizers.objective import (
     hard_dice,
     image_loss,
@@ -30,9 +30,10 @@ from bench.tokenizers.objective import (
     psnr,
     range_loss,
 )
-from bench.tokenizers.recipes import TokenizerRecipe
+from bench.tokenizers.recipes import TokenizerRecipe, tokenizer_recipe
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+CHECKED = (32, 96)  # pictures, and their side in px, that a check looks at
 HELD_OUT = 10_000_000  # indices of pictures from here on are never trained on
 
 
@@ -192,10 +193,10 @@ class TokenizerRun:
         return model.eval().requires_grad_(False)
 
     @torch.no_grad()
-    def check(self, count: int = 32, size: int = 96) -> dict[str, float]:
+    def check(self) -> dict[str, float]:
         """Quality of the averaged weights on held-out procedural pictures and masks."""
         model = self.averaged_model()
-        images, masks = held_out(count, size, self.seed)
+        images, masks = held_out(*CHECKED, self.seed)
         result = {}
         for kind, inputs in (("image", images), ("mask", masks.expand(-1, 3, -1, -1))):
             latents = encode_raw(model, inputs)
@@ -215,7 +216,7 @@ class TokenizerRun:
     def scale(self) -> float:
         """1 / SD of the latents of held-out pictures and masks: scaled ones have unit SD."""
         model = self.averaged_model()
-        images, masks = held_out(64, 96, self.seed)
+        images, masks = held_out(2 * CHECKED[0], CHECKED[1], self.seed)
         both = torch.cat([images, masks.expand(-1, 3, -1, -1)])
         return 1 / float(encode_raw(model, both).std())
 
@@ -316,3 +317,29 @@ def run_training(
         if run.step % recipe.save_every == 0 or last:
             run.save(out)
     run.export(out)
+
+
+def train(
+    name: str,
+    out: Path,
+    steps: int | None = None,
+    seed: int = 0,
+    images: Sequence[Path] = (),
+    progress: Callable[[dict[str, float]], None] = lambda row: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Train the tokenizer `name` as its recipe says and write it to `out`; returns `out`.
+
+    steps: another length than the recipe's. images: folders of further pictures to train on beside
+    the procedural ones. progress: called with each row of the curve; say: with what goes on else.
+    A run that was stopped goes on when called again. Raises BenchError for an unknown name, and
+    when `out` holds another run.
+    """
+    recipe = tokenizer_recipe(name)
+    recipe = recipe.model_copy(update={"steps": steps or recipe.steps})
+    extra = [square_picture(file, recipe.pool_size) for file in picture_files(images)]
+    pool = Pool.stored(
+        out, recipe.pool_images, recipe.pool_masks, recipe.pool_size, seed, say, extra
+    )
+    run_training(TokenizerRun(recipe, pool, seed, recipe.steps), out, progress)
+    return out
