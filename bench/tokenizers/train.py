@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.errors import BenchError
-from bench.files import write_json, write_text, write_with
+from bench.files import write_bytes, write_json, write_text, write_with
 from bench.tokenizers.codebook import MovingCodebook, fit_codes, nearest_code, perplexity
 from bench.tokenizers.corpus import Pool, paint_image, paint_mask, picture_files, square_picture
 from bench.tokenizers.objective import (
@@ -275,9 +275,7 @@ class TokenizerRun:
             del config["block_out_channels"]  # diffusers writes it and then warns about it
         weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
         write_json(folder / CONFIG, config)
-        temporary = folder / f".{WEIGHTS}.partial"
-        save_file(weights, temporary, metadata={"format": "pt"})
-        temporary.replace(folder / WEIGHTS)
+        write_bytes(folder / WEIGHTS, save(weights, metadata={"format": "pt"}))
 
 
 def recipe_identity(recipe: TokenizerRecipe) -> str:
