@@ -14,7 +14,7 @@ from bench.tokenizers.evaluation import EvalSet, evaluate, figure, mask_set, pre
 from bench.tokenizers.frozen import FrozenTokenizer
 from bench.tokenizers.objective import colour_loss, hard_dice, pyramid_loss
 from bench.tokenizers.recipes import RECIPES, TINY_KL, TINY_VQ, TokenizerRecipe, tokenizer_recipe
-from bench.tokenizers.train import WEIGHTS, TokenizerRun, rate, run_training, train
+from bench.tokenizers.train import WEIGHTS, TokenizerRun, rate, run_training
 
 SHORT = {
     "batches": ((32, 2, 1.0),),
@@ -86,9 +86,21 @@ def test_a_run_resumes_only_itself(pool, tmp_path, monkeypatch):
         run_training(TokenizerRun(SMALL["tiny-kl"], pool, 1, 2), tmp_path)
 
 
-def test_an_unknown_tokenizer_cannot_be_trained(tmp_path):
+def test_only_the_embedded_tokenizers_can_be_trained():
     with pytest.raises(BenchError, match="No tokenizer that this package can train named 'sd-vae'"):
-        train("sd-vae", tmp_path)
+        tokenizer_recipe("sd-vae")
+
+
+def test_ones_own_pictures_join_the_pool(tmp_path):
+    Image.new("RGB", (50, 40), (200, 100, 0)).save(tmp_path / "own.png")
+    extra = corpus.read_pictures(tmp_path, 32)
+    pool = corpus.Pool.stored(tmp_path / "pool", 2, 2, 32, 0, extra=extra)
+    assert pool.images[2, 5, 5].tolist() == [200, 100, 0]
+    (tmp_path / "own.png").write_bytes(b"no image")
+    with pytest.raises(BenchError, match="own.png cannot be decoded"):
+        corpus.read_pictures(tmp_path, 32)
+    with pytest.raises(BenchError, match="holds no pictures"):
+        corpus.read_pictures(tmp_path / "pool", 32)
 
 
 @pytest.mark.parametrize("step, share", [(0, 0.5), (1, 1.0), (5, 1.0), (8, 0.5), (10, 0.0)])

@@ -19,7 +19,6 @@ from bench.files import atomic_open, digest
 from bench.phantoms._canvas import Canvas, Field, blend, sigmoid, to_uint8
 from bench.pixels import PixelError, load, to_rgb
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VERSION = 1
 """Raise this whenever any picture changes: the model cards name it."""
 
@@ -321,26 +320,6 @@ class Pool:
                 break
         rows = ((np.arange(size) + 0.5) * side / size).astype(int)
         return _turned(crop[np.ix_(rows, rows)], rng)
-
-
-def picture_files(folders: Sequence[Path]) -> list[Path]:
-    """The image files in `folders`, sorted; BenchError for a folder without any."""
-    found: list[Path] = []
-    for folder in folders:
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-        if not files:
-            raise BenchError(f"{folder} holds no images ({', '.join(SUFFIXES)}). Name another.")
-        found += files
-    return found
-
-
-def square_picture(file: Path, size: int) -> Picture:
-    """A user's picture, uint8 (size, size, 3), bilinear; BenchError when it cannot be read."""
-    try:
-        picture = Image.fromarray(to_rgb(load(file)))
-    except PixelError as error:
-        raise BenchError(f"{file} {error}. Move it away or fetch it anew.") from error
-    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _cut(picture: Picture, rng: np.random.Generator, side: int) -> Picture:

@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench import phantoms
 from bench.errors import BenchError
 from bench.files import write_bytes, write_json, write_text, write_with
+from bench.provenance import environment
+from bench.tokenizers import corpus
 from bench.tokenizers.codebook import MovingCodebook, fit_codes, nearest_code, perplexity
-from bench.tokenizers.corpus import Pool, paint_image, paint_mask, picture_files, square_picture
+from bench.tokenizers.corpus import Pool, paint_image, paint_mask
 from bench.tokenizers.objective import (
     hard_dice,
     image_loss,
@@ -30,9 +33,9 @@ from bench.tokenizers.objective import (
     psnr,
     range_loss,
 )
-from bench.tokenizers.recipes import TokenizerRecipe, tokenizer_recipe
+from bench.tokenizers.recipes import TokenizerRecipe
+from bench.tokenizers.spec import CONFIG, WEIGHTS
 
-CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 CHECKED = (32, 96)  # pictures, and their side in px, that a check looks at
 HELD_OUT = 10_000_000  # indices of pictures from here on are never trained on
 
@@ -283,6 +286,19 @@ def recipe_identity(recipe: TokenizerRecipe) -> str:
     return recipe.model_dump_json(exclude={"steps"})
 
 
+def training_facts(run: TokenizerRun) -> dict[str, Any]:
+    """What a finished run says of itself, JSON-able; a model card begins with it."""
+    return {
+        "recipe": run.recipe.model_copy(update={"steps": run.steps}).model_dump(mode="json"),
+        "seed": run.seed,
+        "train_seconds": round(run.seconds),
+        "corpus_version": corpus.VERSION,
+        "phantoms_version": phantoms.VERSION,
+        "threads": torch.get_num_threads(),
+        "provenance": environment(),
+    }
+
+
 def held_out(count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
     """Pictures (count, 3, size, size) in [0, 1] and masks 0/1 (count, 1, size, size)."""
     images = np.stack([paint_image(HELD_OUT + i, size, seed) for i in range(count)])
@@ -315,29 +331,4 @@ def run_training(
         if run.step % recipe.save_every == 0 or last:
             run.save(out)
     run.export(out)
-
-
-def train(
-    name: str,
-    out: Path,
-    steps: int | None = None,
-    seed: int = 0,
-    images: Sequence[Path] = (),
-    progress: Callable[[dict[str, float]], None] = lambda row: None,
-    say: Callable[[str], None] = lambda line: None,
-) -> Path:
-    """Train the tokenizer `name` as its recipe says and write it to `out`; returns `out`.
-
-    steps: another length than the recipe's. images: folders of further pictures to train on beside
-    the procedural ones. progress: called with each row of the curve; say: with what goes on else.
-    A run that was stopped goes on when called again. Raises BenchError for an unknown name, and
-    when `out` holds another run.
-    """
-    recipe = tokenizer_recipe(name)
-    recipe = recipe.model_copy(update={"steps": steps or recipe.steps})
-    extra = [square_picture(file, recipe.pool_size) for file in picture_files(images)]
-    pool = Pool.stored(
-        out, recipe.pool_images, recipe.pool_masks, recipe.pool_size, seed, say, extra
-    )
-    run_training(TokenizerRun(recipe, pool, seed, recipe.steps), out, progress)
-    return out
+    write_json(out / "training.json", training_facts(run))
