@@ -129,6 +129,18 @@ def test_a_hub_id_that_is_not_in_the_cache_is_not_at_hand(tmp_path, monkeypatch)
     assert (row["latent_channels"], row["factor"], row["parameters"]) == (4, 8, 83_653_863)
 
 
+def test_a_hub_id_is_found_in_the_local_cache_without_a_network(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    cached = tmp_path / "models--stabilityai--stable-diffusion-2"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("0" * 40)
+    snapshot = cached / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "vae").symlink_to(folders["AutoencoderKL"])
+    assert SD_VAE.row()["at_hand"]
+    assert SD_VAE.weights_hash() == SD_VAE.weights_hash(str(folders["AutoencoderKL"]))
+
+
 def test_the_weights_hash_follows_content_not_place(folders, tmp_path):
     first = SD_VAE.weights_hash(str(folders["AutoencoderKL"]))
     for name in SD_VAE.wanted:
