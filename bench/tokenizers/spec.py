@@ -143,7 +143,7 @@ class TokenizerSpec:
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         owner, name, *inner = place.split("/")
-        where = {"repo_id": f"{owner}/{name}", "subfolder": "/".join(inner) or None}
+        where: dict[str, Any] = {"repo_id": f"{owner}/{name}", "subfolder": "/".join(inner) or None}
         try:
             return [
                 Path(hf_hub_download(filename=file, local_files_only=True, **where))
