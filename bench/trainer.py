@@ -128,14 +128,18 @@ def make_optimizer(method: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def own_state(method: nn.Module) -> dict[str, Tensor]:
-    """The method's weights and buffers without a frozen tokenizer's: what a cell stores."""
+    """The method's weights and buffers without a frozen tokenizer's: what a cell stores.
+
+    A tensor known by two names is stored under its first.
+    """
     tokenizer = getattr(method, "tokenizer", None)
-    frozen = {id(t) for t in tokenizer.state_dict(keep_vars=True).values()} if tokenizer else set()
-    return {
-        name: tensor.detach()
-        for name, tensor in method.state_dict(keep_vars=True).items()
-        if id(tensor) not in frozen
-    }
+    seen = {id(t) for t in tokenizer.state_dict(keep_vars=True).values()} if tokenizer else set()
+    state: dict[str, Tensor] = {}
+    for name, tensor in method.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            state[name] = tensor.detach()
+    return state
 
 
 def load_own_state(method: nn.Module, state: dict[str, Tensor]) -> None:
