@@ -83,6 +83,8 @@ class MethodSpec:
     recipe: the native recipe, as the method's authors train it.
     tokenizer: the role of tokenizer it needs, "continuous" or "discrete" (the profile names which
         tokenizer plays that role), or None.
+    reference_tokenizer: the tokenizer of the method's authors, with which its counts are stated;
+        None for the paper profile's.
     summary, citation, upstream, licence: what `bench describe` prints.
     count_explanation: why the exact count differs from the paper's printed one, if it does.
     reduced: settings under which the contract test can overfit on a CPU in seconds.
@@ -100,6 +102,7 @@ class MethodSpec:
     recipe: Recipe = SHARED
     size: SizeRule = field(default_factory=SizeRule)
     tokenizer: str | None = None
+    reference_tokenizer: str | None = None
     count_explanation: str = ""
     reduced: dict[str, Any] = field(default_factory=dict)
 

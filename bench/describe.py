@@ -70,7 +70,8 @@ def describe_method(
 ) -> MethodDescription:
     """The method called `name` under `settings`, counted with `tokenizer`.
 
-    tokenizer: NAME or NAME@LOCATION, None for the one that the paper profile gives its role.
+    tokenizer: NAME or NAME@LOCATION, None for the spec's `reference_tokenizer`, else the one that the
+    paper profile gives its role.
     Reads and fetches no weights. Raises BenchError for an unknown method, setting or tokenizer.
     """
     spec = get_method(name)
@@ -110,7 +111,8 @@ def build_without_weights(
 
     side: px, as the network gets it. tokenizer: see `describe_method`.
     """
-    chosen = choose_tokenizer(spec.tokenizer, tokenizer, get_profile("paper").tokenizers)
+    wanted = tokenizer or spec.reference_tokenizer
+    chosen = choose_tokenizer(spec.tokenizer, wanted, get_profile("paper").tokenizers)
     with torch.device("meta"):
         frozen = None if chosen is None else chosen[0].load(chosen[1], weights=False)
         module = spec.build(settings, BuildContext(side, frozen, load_weights=False))

@@ -153,12 +153,12 @@ def to_markdown(frame: pd.DataFrame) -> str:
         notes += [remarks] if remarks else []
         mark = f" [{len(notes)}]" if remarks else ""
         cells = [_cell(row[column], *form[1:]) for column, form in COLUMNS.items()]
-        lines.append(f"| {row['title'] or row['method']}{mark} | " + " | ".join(cells) + " |")
+        lines.append(f"| {_label(row)}{mark} | " + " | ".join(cells) + " |")
     where = _conditions(frame)
     conditions = (
         f"Device: {where['device_name']}, {where['threads']} threads, {where['precision']}. "
-        "Weights are random. Counts, times and memory include frozen parts (the paper profile's "
-        "tokenizer). Latency: median after warm-up. Training: the shared recipe's batch; methods "
+        "Weights are random. Counts, times and memory include frozen parts (the tokenizer of "
+        "the method's authors). Latency: median after warm-up. Training: the shared recipe's batch; methods "
         "on latents encode images and masks in every step."
     )
     lines += ["", conditions]
@@ -174,7 +174,11 @@ def _remarks(row: dict[Any, Any]) -> str:
     side = row["network_side"]
     if not pd.isna(side) and int(side) != IMAGE_SIDE:
         said.append(f"the network sees {int(side)} px")
-    return f"{row['title'] or row['method']}: {'; '.join(said)}." if said else ""
+    return f"{_label(row)}: {'; '.join(said)}." if said else ""
+
+
+def _label(row: dict[Any, Any]) -> str:
+    return str(row["method"] if pd.isna(row["title"]) else row["title"])
 
 
 def _cell(value: Any, factor: float, decimals: int) -> str:
@@ -186,7 +190,7 @@ def _draw(frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
     from bench.plots.style import COLOURS, new_figure, save, styled
 
     panels = ("latency_ms_1", "train_images_per_second", "train_memory_bytes")
-    labels = [str(row["title"] or row["method"]) for row in frame.to_dict("records")]
+    labels = [_label(row) for row in frame.to_dict("records")]
     with styled():
         title = f"Efficiency on {_device_name(str(frame['device'].iloc[0]))}, random weights"
         figure = new_figure(9, 0.8 + 0.22 * len(frame), title)

@@ -50,10 +50,12 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     torch.manual_seed(0)
     method, tokenizer, side = _build(job["method"], job["side"], engine)
     row["network_side"] = side
-    for name, size in (("latency_ms_1", 1), ("latency_ms_8", 8)):
-        _try(
-            row, name, lambda size=size: 1e3 * _latency(method, side, size, engine, job["seconds"])
-        )
+
+    def latency(size: int) -> float:
+        return 1e3 * _latency(method, side, size, engine, job["seconds"])
+
+    _try(row, "latency_ms_1", lambda: latency(1))
+    _try(row, "latency_ms_8", lambda: latency(8))
     row["inference_memory_bytes"] = _peak_memory(engine.device)
     _try(
         row,
@@ -76,7 +78,8 @@ def _try(row: dict[str, Any], name: str, action: Callable[[], float]) -> None:
 def _build(name: str, side: int, engine: Engine) -> tuple[nn.Module, Tokenizer | None, int]:
     spec = get_method(name)
     side = spec.size.fit(side)
-    chosen = choose_tokenizer(spec.tokenizer, None, get_profile("paper").tokenizers)
+    roles = get_profile("paper").tokenizers
+    chosen = choose_tokenizer(spec.tokenizer, spec.reference_tokenizer, roles)
     tokenizer = None if chosen is None else chosen[0].load(chosen[1], weights=False)
     context = BuildContext(side, tokenizer, load_weights=False)
     method = as_full_method(spec.build(spec.settings(), context), spec.recipe)

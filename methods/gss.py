@@ -339,6 +339,7 @@ SPEC = MethodSpec(
     recipe=RECIPE,
     size=SizeRule(multiple=32),
     tokenizer="discrete",
+    reference_tokenizer="dalle",
     count_explanation="The paper prints 49.8 and no configuration. Swin-T with the head's defaults "
     "gives 49,764,572 and rounds to it; ResNet-50 with 512 token channels gives 49,892,194, which "
     "prints 49.8 only if cut. Both with the 8192 codes of OpenAI's dVAE.",

@@ -1,16 +1,19 @@
 """What `bench describe` says: counts to the unit, on the meta device, without weights."""
 
 import math
+from pathlib import Path
 from typing import Literal
 
 import pytest
 import torch
 from torch import nn
 
+from bench import registry
 from bench.contracts import SizeRule
 from bench.describe import describe_method, gmacs, shape_counts, sizes_in_words, type_in_words
 from bench.errors import BenchError
-from bench.registry import plain_method_names
+from bench.registry import plain_method_names, use_plugin_files
+from methods import dalle
 
 # Trainable parameters and GMACs at 224, each recounted from the released code.
 PUBLISHED = {
@@ -36,6 +39,18 @@ def test_counts_equal_those_of_the_released_code(name):
     trainable, billions = PUBLISHED[name]
     assert facts.trainable_params == trainable
     assert facts.gmacs_224 == pytest.approx(billions, rel=2e-5)
+
+
+def test_a_method_is_counted_with_its_authors_tokenizer():
+    pytest.importorskip("dall_e", reason="OpenAI's package is an extra")
+    before = registry.plugin_files()
+    use_plugin_files([Path(dalle.__file__)])
+    facts = describe_method("gss")
+    registry._plugin_files[:] = before
+    assert facts.tokenizer_counted == "dalle"
+    assert facts.trainable_params == 49_764_572
+    assert facts.total_params == 49_764_572 + 97_616_006
+    assert facts.gmacs_224 == pytest.approx(540.838, rel=2e-5)
 
 
 @pytest.mark.parametrize("name", plain_method_names())
