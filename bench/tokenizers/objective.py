@@ -35,11 +35,11 @@ def colour_loss(decoded: Tensor, images: Tensor) -> Tensor:
 def image_loss(
     decoded: Tensor, images: Tensor, recipe: TokenizerRecipe, step: int
 ) -> dict[str, Tensor]:
-    """L1, pyramid and, from its first step on, colour of pictures (N, 3, H, W) in [0, 1]."""
+    """L1, pyramid and, in its steps, colour of pictures (N, 3, H, W) in [0, 1]."""
     l1 = (decoded - images).abs().mean()
     colour = colour_loss(decoded, images)
     total = l1 + recipe.pyramid * pyramid_loss(decoded, images)
-    if step >= recipe.colour_start:
+    if recipe.colours_count(recipe.colour_start, step):
         total = total + recipe.colour * colour
     return {"image": total, "image_l1": l1, "colour": colour}
 

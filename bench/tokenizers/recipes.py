@@ -23,7 +23,7 @@ class TokenizerRecipe(Frozen):
     colour, colour_start: weight of the colour term and the step at which it sets in.
     probe, probe_start: likewise of the linear probe. Without it all channels code brightness,
         since masks and half of the pictures are grey: encoder and decoder each wait for the other
-        to begin with colour.
+        to begin with colour. Once they have begun, the probe costs detail: `colour_stop` ends both.
     """
 
     name: str
@@ -51,6 +51,7 @@ class TokenizerRecipe(Frozen):
     colour_start: int = Field(default=0, ge=0)
     probe: float = Field(default=4.0, ge=0)  # weight of reading colours linearly off the latents
     probe_start: int = Field(default=0, ge=0)
+    colour_stop: int | None = Field(default=None, ge=0)  # of both
     mask_bce: float = Field(default=0.3, ge=0)
     mask_dice: float = Field(default=0.2, ge=0)
     pool_images: int = Field(default=3000, gt=0)
@@ -59,6 +60,10 @@ class TokenizerRecipe(Frozen):
     log_every: int = Field(default=50, gt=0)
     check_every: int = Field(default=500, gt=0)
     save_every: int = Field(default=250, gt=0)
+
+    def colours_count(self, start: int, step: int) -> bool:
+        """Whether a term that sets in at `start` counts at `step`."""
+        return start <= step and (self.colour_stop is None or step < self.colour_stop)
 
 
 TINY_KL = TokenizerRecipe(
@@ -71,9 +76,10 @@ TINY_KL = TokenizerRecipe(
         "num_decoder_blocks": (4, 3, 2, 0),
         "latent_channels": 4,
     },
-    steps=9000,
+    steps=10400,
     colour_start=4000,
     probe_start=6000,
+    colour_stop=8500,
 )
 """TAESD's layout (Bohan 2023), narrower and without its full-size blocks."""
 
@@ -91,7 +97,7 @@ TINY_VQ = TokenizerRecipe(
         "norm_num_groups": 8,
         "mid_block_add_attention": False,
     },
-    steps=7000,
+    steps=3900,
     latent_noise=0.15,
     codebook_start=800,
     probe_start=1250,

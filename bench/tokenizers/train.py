@@ -140,7 +140,7 @@ class TokenizerRun:
         parts |= mask_loss(decoded[count:], masks, self.recipe)
         parts["commitment"] = commitment
         total = parts["image"] + parts["mask"] + range_loss(latents)
-        if self.step >= self.recipe.probe_start:
+        if self.recipe.colours_count(self.recipe.probe_start, self.step):
             parts["probe"] = probe_loss(self.probe(latents[:count]), images)
             total = total + self.recipe.probe * parts["probe"]
         return {"loss": total + self.recipe.commitment * commitment, **parts}
