@@ -49,6 +49,7 @@ class Profile(Frozen):
     validate_every: int = Field(gt=0)  # epochs
     tokenizers: dict[Literal["continuous", "discrete"], str]
     settings: dict[str, dict[str, Any]] = {}  # per method
+    recipe: dict[str, Any] = {}  # changes to every recipe
 
 
 Model = TypeVar("Model", Protocol, Profile)

@@ -51,7 +51,23 @@ def list_(
     use_plugin_files(plugin or [])
     if kind not in KINDS:
         raise unknown_name("list", kind, KINDS)
-    print_rows(_rows(kind, out, card or []), as_json, kind)
+    rows = _rows(kind, out, card or [])
+    if kind == "tokenizers" and not as_json:
+        rows = [_short(row) for row in rows]
+    print_rows(rows, as_json, kind)
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    """A tokenizer's row without what only JSON has room for."""
+    return {
+        "name": row["name"],
+        "role": row["role"],
+        "channels": row["latent_channels"],
+        "factor": row["factor"],
+        "parameters": row["parameters"],
+        "weights": row["weights_hash"][:12] if row["weights_hash"] else "not at hand",
+        "from": row["source"],
+    }
 
 
 def _rows(kind: str, out: Path, cards: list[Path]) -> list[dict[str, Any]]:
