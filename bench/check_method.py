@@ -67,8 +67,9 @@ class Subject:
     @property
     def tokenizer(self) -> Tokenizer | None:
         """The demo profile's tokenizer for the method's role, loaded once."""
-        chosen = choose_tokenizer(self.spec.tokenizer, None, get_profile("demo").tokenizers)
-        if self._tokenizer is None and chosen is not None:
+        if self._tokenizer is None and self.spec.tokenizer is not None:
+            chosen = choose_tokenizer(self.spec.tokenizer, None, get_profile("demo").tokenizers)
+            assert chosen is not None
             self._tokenizer = chosen[0].load(chosen[1])
         return self._tokenizer
 
