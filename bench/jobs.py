@@ -24,6 +24,7 @@ from bench.arrays import CaseArrays
 from bench.batches import TrainingBatches
 from bench.cells import CellKey, CellRecord, CellRequest, TestSet, TokenizerKey, write_frame
 from bench.contracts import BuildContext, FullMethod, MethodSpec, Tokenizer
+from bench.disk import disk_errors
 from bench.errors import BenchError
 from bench.files import write_bytes, write_json, write_with
 from bench.latents import LatentSource
@@ -207,7 +208,7 @@ def resolve_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
 def train_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Train a cell, score it on its test sets and write its record; returns mean DSC by test set."""
     folder = Path(job["folder"])
-    with _only_here(folder):
+    with _only_here(folder), disk_errors(f"store cell {job['id']}", folder):
         started, clock = now(), time.monotonic()
         bench = _set_up(job)
         split = bench.sources.split(bench.resolved.request.train, bench.resolved.request.protocol)
@@ -249,7 +250,7 @@ def train_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
 def score_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Score an already trained cell on its request's test sets."""
     folder = Path(job["folder"])
-    with _only_here(folder):
+    with _only_here(folder), disk_errors(f"store scores of {job['id']}", folder):
         bench = _set_up(job)
         load_own_state(bench.method, load_file(folder / "weights.safetensors"))
         return _score_all(bench, folder, progress)

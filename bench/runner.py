@@ -16,6 +16,7 @@ from bench.cells import (
     request_digest,
 )
 from bench.code_version import code_digest
+from bench.disk import disk_errors
 from bench.errors import BenchError
 from bench.pool import Pool
 from bench.provenance import environment, now
@@ -104,7 +105,8 @@ def run(tasks: list[Task], options: RunOptions, sources: Sources, report: Report
     waiting = [task for task in tasks if task.state in ("train", "score")]
     if not waiting:
         return
-    with Pool(list(options.devices), options.threads, options.out / "logs") as pool:
+    pool = Pool(list(options.devices), options.threads, options.out / "logs")
+    with disk_errors("store results", options.out), pool:
         _resolve(pool, waiting, options, sources)
         unique = _without_twins([task for task in waiting if task.state in ("train", "score")])
         pool.map(

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from bench.cells import load_cells
 
@@ -54,6 +56,21 @@ def test_a_run_stores_cells_tables_and_figures_and_the_next_run_trains_nothing(
     assert not (record.folder / "resume").exists()
     endings = {file.suffix for file in (tmp_path / "results").rglob("*") if file.is_file()}
     assert {".md", ".tex", ".csv", ".png", ".parquet", ".safetensors"} <= endings
+
+    shown = json.loads(bench("show", record.id[:12], "--json").stdout)
+    network = scores[scores["grid"] == "network"]
+    means = shown["scores"][f"{record.key.train}-test"]["network"]
+    assert means["dsc"] == pytest.approx(network["dsc"].mean(), abs=1e-6)
+
+    picture = tmp_path / "mine.png"
+    Image.fromarray(np.full((50, 70, 3), 90, dtype=np.uint8)).save(picture)
+    segment = ("predict", record.id, picture, "--out", tmp_path / "masks", "--plugin", tiny)
+    assert bench(*segment).returncode == 0
+    mask = np.asarray(Image.open(tmp_path / "masks" / "mine.png"))
+    assert mask.shape == (50, 70) and set(np.unique(mask)) <= {0, 255}
+    (tmp_path / "torn.png").write_bytes(picture.read_bytes()[:60])
+    torn = bench("predict", record.id, tmp_path / "torn.png", "--out", tmp_path / "m2")
+    assert torn.returncode == 2 and "torn.png cannot be decoded" in torn.stderr
 
     stamp = (record.folder / "cell.json").stat().st_mtime_ns
     again = bench(*words)

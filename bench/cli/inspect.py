@@ -156,15 +156,25 @@ def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
 def show(cell: str, as_json: opt.Json = False, out: opt.Out = Path("results")) -> None:
     """One stored cell: its coordinates, scores and provenance. CELL: its id or the id's start."""
     from bench.cells import load_cell
-    from bench.metrics.aggregate import summarise
 
     record = load_cell(_cell_folder(cell, out) / "cell.json")
     facts = record.model_dump(mode="json", exclude={"folder"})
     facts["scores"] = {
-        file.stem: summarise(record.scores(*file.stem.rsplit("-", 1)))
+        file.stem: _means(record, *file.stem.rsplit("-", 1))
         for file in sorted((out / "cells" / record.id / "scores").glob("*.parquet"))
     }
     _print_facts(facts, as_json)
+
+
+def _means(record: Any, dataset: str, part: str) -> dict[str, dict[str, float]]:
+    """Per-image means of every metric, by grid."""
+    from bench.metrics.aggregate import METRICS, summarize
+
+    grids = record.scores(dataset, part).groupby("grid")
+    return {
+        str(grid): {metric: round(summarize(rows, metric).mean, 6) for metric in METRICS}
+        for grid, rows in grids
+    }
 
 
 def _cell_folder(cell: str, out: Path) -> Path:
