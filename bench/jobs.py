@@ -325,7 +325,7 @@ def _score(bench: Workbench, test: TestSet, folder: Path) -> float:
     cases = truth.rows(ids)
     rows, preds = score(bench.probabilities(test.dataset, cases), truth, cases, EXAMPLES)
     shown = cases[: len(preds)]
-    examples = {
+    examples: dict[str, Any] = {
         "case_ids": np.array([truth.case_ids[case] for case in shown]),
         "images": truth.images[shown],
         "masks": truth.masks[shown],
@@ -347,7 +347,7 @@ def _record(job: dict[str, Any], bench: Workbench) -> dict[str, Any]:
     method = bench.method
     trainable = sum(p.numel() for p in method.parameters() if p.requires_grad)
     everything = {id(p): p.numel() for p in method.parameters()}
-    if bench.tokenizer is not None:
+    if isinstance(bench.tokenizer, nn.Module):
         everything |= {id(p): p.numel() for p in bench.tokenizer.parameters()}
     return {
         "id": job["id"],

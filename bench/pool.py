@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -103,7 +104,7 @@ class Pool:
                 while not failures:
                     tag, job = waiting.get_nowait()
                     report(tag, {"event": "start", "device": worker.device})
-                    worker.run(job, lambda event, tag=tag: report(tag, event))
+                    worker.run(job, partial(report, tag))
             except queue.Empty:
                 pass
             except BaseException as error:  # noqa: BLE001 - a full disk must not hang the pool

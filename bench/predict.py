@@ -1,14 +1,16 @@
 """From a trained method to probabilities, masks and per-case rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from bench.arrays import CaseArrays
 from bench.batches import to_images
@@ -42,7 +44,7 @@ class Engine:
 
 
 def probabilities(
-    method: nn.Module,
+    method: Any,  # an nn.Module that is a FullMethod; Python cannot say both
     pixels: np.ndarray,
     engine: Engine,
     seed: int,
@@ -95,7 +97,7 @@ def mean_dsc(probs: Iterator[Tensor], masks: np.ndarray) -> float:
 
 
 def score(
-    probs: Iterator[Tensor], truth: CaseArrays, cases: Sequence[int], examples: int = 0
+    probs: Iterator[Tensor], truth: CaseArrays, cases: NDArray[np.int64], examples: int = 0
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """(rows, preds): one row per case and grid, and the first `examples` masks at network size.
 

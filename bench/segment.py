@@ -1,6 +1,7 @@
 """Using a trained cell on images of one's own."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,6 @@ def segment_files(folder: Path, images: Iterable[Path], out: Path, device: str) 
         (probs,) = probabilities(method, np.asarray(small)[None], engine, request.seed)
         mask = resize_probs(probs, picture.height, picture.width)[0, 0] > THRESHOLD
         target = out / f"{file.stem}.png"
-        picture_out = Image.fromarray(mask.cpu().numpy().astype(np.uint8) * 255)
-        write_with(target, lambda handle, mask=picture_out: mask.save(handle, "PNG"))
+        painted = Image.fromarray(mask.cpu().numpy().astype(np.uint8) * 255)
+        write_with(target, partial(painted.save, format="PNG"))
         yield target

@@ -62,7 +62,7 @@ class Trained:
     seconds: float
 
 
-def train(method: nn.Module, batches: TrainingBatches, plan: Plan) -> Trained:
+def train(method: Any, batches: TrainingBatches, plan: Plan) -> Trained:
     """Train `method` in place and leave the weights in it that the selection rule picks.
 
     Raises TrainingFailure on a loss that is not finite. The state at an epoch's start is a function
@@ -111,20 +111,17 @@ def train(method: nn.Module, batches: TrainingBatches, plan: Plan) -> Trained:
 def make_optimizer(method: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer over the parameters that train."""
     params = _trainable(method)
+    decay = recipe.weight_decay
     match recipe.optimizer:
         case "adamw":
-            kind = torch.optim.AdamW
+            return torch.optim.AdamW(params, recipe.lr, betas=recipe.betas, weight_decay=decay)
         case "adam":
-            kind = torch.optim.Adam
+            return torch.optim.Adam(params, recipe.lr, betas=recipe.betas, weight_decay=decay)
         case "sgd":
+            momentum, nesterov = recipe.momentum, recipe.nesterov
             return torch.optim.SGD(
-                params,
-                recipe.lr,
-                momentum=recipe.momentum,
-                nesterov=recipe.nesterov,
-                weight_decay=recipe.weight_decay,
+                params, recipe.lr, momentum=momentum, nesterov=nesterov, weight_decay=decay
             )
-    return kind(params, recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay)
 
 
 def own_state(method: nn.Module) -> dict[str, Tensor]:
