@@ -106,10 +106,13 @@ def _recipe(spec: MethodSpec, request: CellRequest) -> Recipe:
     recipe = spec.recipe if request.protocol.recipe == "native" else SHARED
     if request.profile.epochs is not None:
         recipe = recipe.shortened(request.profile.epochs)
-    if request.recipe:
-        name = f"{recipe.name}, changed"
-        values = recipe.model_dump() | {"name": name} | request.recipe
-        recipe = validated(Recipe, values, f"recipe {recipe.name!r}")
+    for changes, name in (
+        (request.profile.recipe, f"{recipe.name}, as in profile {request.profile.name}"),
+        (request.recipe, f"{recipe.name}, changed"),
+    ):
+        if changes:
+            values = recipe.model_dump() | {"name": name} | changes
+            recipe = validated(Recipe, values, f"recipe {recipe.name!r}")
     return recipe
 
 
