@@ -78,10 +78,10 @@ def masks_of(name: str) -> np.ndarray:
 @pytest.mark.skipif(not WEIGHTS.is_dir(), reason=f"no TAEF2 weights in {WEIGHTS}")
 @pytest.mark.parametrize("name, least", [("busi", 0.997), ("stu", 0.998), ("glas", 0.998)])
 def test_real_masks_come_back_through_the_real_weights(spec, name, least):
-    """At 224 px, in bfloat16, which makes no difference to a mask that is cut at one half."""
+    """At 224 px, every third mask, in bfloat16: a mask that is cut at one half hardly notices."""
     from bench.tokenizers.evaluation import EvalSet, evaluate
 
-    masks = masks_of(name)
+    masks = masks_of(name)[::3]
     ids = tuple(map(str, range(len(masks))))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         table = evaluate(spec.load(str(WEIGHTS)), [EvalSet(name, ids, masks)]).table()
