@@ -11,9 +11,7 @@ class BenchError(Exception):
     """
 
 
-def unknown_name(
-    kind: str, name: str, known: Iterable[str], next_step: str = ""
-) -> BenchError:
+def unknown_name(kind: str, name: str, known: Iterable[str], next_step: str = "") -> BenchError:
     """The error for a name that is not in a closed list, with the nearest match first."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)

@@ -20,7 +20,6 @@ from bench.errors import BenchError
 from bench.tokenizers.frozen import FrozenTokenizer
 from bench.tokenizers.spec import TokenizerSpec
 
-FILES = ("encoder.pkl", "decoder.pkl")
 EPS = 0.1  # of the logit-Laplace likelihood: pictures are squeezed into [0.1, 0.9]
 
 
@@ -119,17 +118,3 @@ def _classes() -> list[Any]:
     own = [Encoder, EncoderBlock, Decoder, DecoderBlock, Conv2d]
     plain = [nn.Sequential, nn.ReLU, nn.Identity, nn.MaxPool2d, nn.Upsample, torch.device]
     return [*own, *plain]
-
-
-SPEC = TokenizerSpec(
-    name="dalle",
-    summary="OpenAI's discrete VAE (8,192 codes), the tokenizer of GSS",
-    role="discrete",
-    loader="methods.dalle:load_dalle",
-    latent_channels=8192,
-    factor=8,
-    parameters=97_616_006,
-    licence="MIT, modified",
-    source="encoder.pkl and decoder.pkl of OpenAI's DALL-E release, in one folder",
-    wanted=FILES,
-)

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contracts import Batch, BuildContext
 from bench.errors import BenchError
+from bench.tokenizers.builtin import DALLE
 from methods import dalle, gss, medsegdiff_v2, sdseg
 from methods.diffusion import (
     Schedule,
@@ -77,7 +78,7 @@ def test_counts_of_sdseg():
 )
 def test_counts_of_gss(backbone, count, operations):
     with torch.device("meta"):
-        tokenizer = dalle.SPEC.load(weights=False)
+        tokenizer = DALLE.load(weights=False)
         method = gss.build(
             gss.GSSSettings(backbone=backbone), BuildContext(224, tokenizer, False)
         ).eval()
@@ -347,7 +348,7 @@ def test_gss_says_when_its_codes_are_not_the_papers(vq):
 @needs_dalle
 def test_dalle_tokens_have_an_eighth_of_the_side():
     with torch.device("meta"):
-        tokenizer = dalle.SPEC.load(weights=False)
+        tokenizer = DALLE.load(weights=False)
         tokens = tokenizer.encode_tokens(torch.empty(1, 3, 64, 64))
         assert tokens.shape == (1, 8, 8)
         assert tokenizer.decode_tokens(tokens).shape == (1, 3, 64, 64)

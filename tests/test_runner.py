@@ -158,7 +158,7 @@ def test_missing_data_is_a_visible_hole_never_a_phantom(bench, matrix, tiny, tmp
 def test_a_killed_run_resumes(bench, tiny, tmp_path, cache):
     file = tmp_path / "m.toml"
     file.write_text('title = "R"\n[[cells]]\nmethods = ["tiny"]\ntrain = ["busi"]\n')
-    words = ["run", "-m", str(file), "--plugin", str(tiny), *map(str, SMOKE), "--epochs", "400"]
+    words = ["run", "-m", str(file), "--plugin", str(tiny), *map(str, SMOKE), "--epochs", "60"]
     env = os.environ | {"GMS_BENCH_CACHE": str(cache), "GMS_BENCH_CHECKPOINT_SECONDS": "0"}
     process = subprocess.Popen([sys.executable, "-m", "bench.cli", *words], cwd=tmp_path, env=env)
     try:

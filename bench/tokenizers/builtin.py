@@ -96,3 +96,15 @@ ANY_DIFFUSERS = TokenizerSpec(
     source="A folder of yours, or a Hugging Face id, in diffusers' format (a VQModel: vq@FOLDER)",
     classes=("AutoencoderKL", "AutoencoderTiny"),
 )
+DALLE = TokenizerSpec(
+    name="dalle",
+    summary="OpenAI's discrete VAE (8,192 codes), the tokenizer of GSS",
+    role="discrete",
+    loader="methods.dalle:load_dalle",
+    latent_channels=8192,
+    factor=8,
+    parameters=97_616_006,
+    licence="MIT, modified",
+    source="encoder.pkl and decoder.pkl of OpenAI's DALL-E release, in one folder",
+    wanted=("encoder.pkl", "decoder.pkl"),
+)
