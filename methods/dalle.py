@@ -1,4 +1,4 @@
-"""OpenAI's discrete VAE as a tokenizer, through its own package (extra `dalle`).
+"""OpenAI's discrete VAE as a tokenizer, through its own package.
 
 Ramesh et al., "Zero-shot text-to-image generation", ICML 2021, arXiv:2102.12092. Package `DALL-E`
 and weights (encoder.pkl, decoder.pkl): modified MIT licence. 8192 codes, 97,616,006 parameters.
