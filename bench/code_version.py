@@ -14,7 +14,8 @@ from bench.registry import module_file, source_file
 _DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 # Messages, places and bookkeeping: no number depends on them.
 _NEUTRAL = ("bench.errors", "bench.disk", "bench.paths", "bench.provenance", "bench.threads")
-_ROOTS = ("bench.jobs",)  # what a worker runs; everything it imports from the harness counts
+# What a worker runs, and what it loads by name; everything they import from the harness counts.
+_ROOTS = ("bench.jobs", "bench.tokenizers.loading")
 
 
 @cache
