@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from bench.cli import options as opt
@@ -82,12 +83,18 @@ def run(
     _announce(tasks)
     if dry_run:
         for task in tasks:
-            console.print(f"  {task.state:11} {task.request.label} {task.reason}", highlight=False)
+            console.print(
+                f"  {task.state:11} {escape(task.request.label)} {escape(task.reason)}",
+                highlight=False,
+            )
         return
     _run(tasks, options, sources)
     failed = [task for task in tasks if task.state != "done"]
     for task in failed:
-        console.print(f"[red]{task.state}[/] {task.request.label}: {task.reason}", highlight=False)
+        console.print(
+            f"[red]{task.state}[/] {escape(task.request.label)}: {escape(task.reason)}",
+            highlight=False,
+        )
     from bench import report as reports  # pandas: only once there is something to report
 
     reports.of_run(asked, tasks, out, published, console, opt.grid(grid))
@@ -138,14 +145,16 @@ def _run(tasks: list[Task], options: RunOptions, sources: Sources) -> None:
 
         def follow(task: Task, event: dict) -> None:
             if event["event"] == "start":
-                bars[task.id] = progress.add_task(task.request.label, total=None, note="starting")
+                bars[task.id] = progress.add_task(
+                    escape(task.request.label), total=None, note="starting"
+                )
             elif event["event"] == "progress":
                 _update(progress, bars[task.id], event)
             else:
                 progress.remove_task(bars.pop(task.id))
                 progress.advance(overall)
                 mark = "[green]done[/]" if task.state == "done" else "[red]failed[/]"
-                console.print(f"  {mark} {task.request.label}", highlight=False)
+                console.print(f"  {mark} {escape(task.request.label)}", highlight=False)
 
         run_tasks(tasks, options, sources, follow)
 
