@@ -69,15 +69,6 @@ POLICIES: dict[str, Augmentation] = {
         color_p=0.2,
         color=_SHARED_COLOR,
     ),
-    "gms": Augmentation(
-        view_p=1.0,
-        affine_p=0.4,
-        rotate=20,
-        shift=0.15,
-        scale=(0.9, 1.1),
-        color_p=0.2,
-        color=_SHARED_COLOR,
-    ),
     # ACC-UNet's harness: half of the samples a quarter turn and a flip, else half of the rest a
     # small rotation without interpolation.
     "acc-unet": Augmentation(
@@ -103,6 +94,10 @@ POLICIES: dict[str, Augmentation] = {
         inverted_gamma_p=0.1,
     ),
 }
+
+POLICIES["gms"] = POLICIES[
+    "shared"
+]  # the shared policy is GMS's own; its native recipe names it so
 
 
 def policy(name: str) -> Augmentation:

@@ -16,7 +16,7 @@ DATA = (
     "Procedural pictures only (bench/tokenizers/corpus.py): phantoms of five modalities, dead "
     "leaves, textures, speckle, gradients, shapes, text; procedural masks: phantom masks, blobs, "
     "many components, thin tools, holes, letters, border-touching, empty and full ones. It was "
-    "never trained on real images: those in the tables below only judge it."
+    "never trained on real images: those in the tables below judge it."
 )
 LIMITS = (
     "A small network for demonstrations, tests and ablations without a download. It is no stand-in "
