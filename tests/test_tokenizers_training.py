@@ -1,6 +1,7 @@
 """Training and judging tokenizers: reproducible, resumable, and measured by what comes back."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from bench.errors import BenchError
 from bench.tokenizers import codebook, corpus
 from bench.tokenizers.builtin import TINY_KL_SPEC, TINY_VQ_SPEC
+from bench.tokenizers.cards import write_training_card
 from bench.tokenizers.evaluation import EvalSet, evaluate, figure, mask_set, prepared_sets
 from bench.tokenizers.frozen import FrozenTokenizer
 from bench.tokenizers.objective import colour_loss, hard_dice, pyramid_loss
@@ -77,6 +79,20 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_weights(name, pool, tmp_pa
     assert [r["loss"] for r in rows[0]] == [r["loss"] for r in rows[1]]
     loaded = {"tiny-kl": TINY_KL_SPEC, "tiny-vq": TINY_VQ_SPEC}[name].load(str(parted))
     assert loaded.encode(torch.rand(1, 3, 32, 32)).shape == (1, 4, 4, 4)
+
+
+@pytest.mark.parametrize("name, spec", [("tiny-kl", TINY_KL_SPEC), ("tiny-vq", TINY_VQ_SPEC)])
+def test_a_training_ends_with_a_model_card(name, spec, pool, tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.tokenizers.train.CHECKED", (2, 32))
+    run_training(TokenizerRun(SMALL[name], pool, 0, 1), tmp_path)
+    write_training_card(tmp_path, spec, sizes=(32,), count=1)
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert card["weights_sha256"] == spec.weights_hash(str(tmp_path))
+    assert card["training"]["recipe"]["steps"] == 1
+    assert [row["cases"] for row in card["evaluations"][0]["datasets"]] == [1] * 5
+    text = (tmp_path / "README.md").read_text()
+    assert "| glas phantoms | 1 | " in text and "1 steps of AdamW" in text
+    assert ("Codebook perplexity" in text) == (name == "tiny-vq")
 
 
 def test_a_run_resumes_only_itself(pool, tmp_path, monkeypatch):
@@ -249,6 +265,18 @@ def test_a_bare_folder_of_masks_is_judged_without_images(tmp_path):
     assert (cases.case_ids, cases.masks.shape, cases.images) == (("one",), (1, 32, 32), None)
     result = evaluate(Blur(), [cases])
     assert result.as_json()["datasets"][0]["psnr"] is None
+
+
+def test_the_command_judges_a_folder_of_masks(bench, tmp_path):
+    Image.fromarray(np.uint8(square(20, 64)) * 255).save(tmp_path / "one.png")
+    words = ("tokenizer", "eval", "tiny-kl", "--masks", tmp_path, "--size", 64, "--out", "found")
+    result = bench(*words, "--json")
+    assert result.returncode == 0, result.stderr
+    row = json.loads(result.stdout)["datasets"][0]
+    assert (row["cases"], row["worst_case"]) == (1, "one") and row["dice"] > 0.98
+    assert Image.open(tmp_path / "found" / "tokenizers" / "tiny-kl-64.png").size[0] > 500
+    nowhere = bench("tokenizer", "eval", "tiny-kl", "--masks", tmp_path / "nowhere")
+    assert nowhere.returncode == 2 and "No folder" in nowhere.stderr
 
 
 def test_folders_without_masks_or_prepared_data_say_what_to_do(tmp_path):

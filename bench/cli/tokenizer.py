@@ -27,7 +27,9 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Another length.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Train an embedded tokenizer on procedural pictures; the same command resumes."""
+    """Train an embedded tokenizer on procedural pictures and write its model card; the same command
+    resumes."""
+    from bench.tokenizers.cards import write_training_card
     from bench.tokenizers.corpus import Pool, read_pictures
     from bench.tokenizers.recipes import tokenizer_recipe
     from bench.tokenizers.train import TokenizerRun, run_training
@@ -54,7 +56,10 @@ def train(
             progress.update(bar, completed=row["step"], description=text)
 
         run_training(run, out, follow)
-    console.print(f"Weights in {out}. Use them as {name}@{out}.", highlight=False)
+    write_training_card(out, get_tokenizer(name))
+    console.print(
+        f"Weights and model card in {out}. Use them as {name}@{out}.", highlight=False
+    )
 
 
 @app.command("eval")

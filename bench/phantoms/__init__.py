@@ -22,7 +22,7 @@ from .ultrasound import render_bus, render_busi
 __all__ = ["LOOKS", "MAX_SIZE", "MIN_SIZE", "VERSION", "render"]
 
 #: Raise this whenever any picture or mask changes, so cached scores can be told apart.
-VERSION: int = 2
+VERSION: int = 3
 
 MIN_SIZE = 32
 MAX_SIZE = 1024

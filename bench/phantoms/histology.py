@@ -24,7 +24,7 @@ class Gland:
 
 def _place_glands(canvas: Canvas) -> list[Gland]:
     """Scatter glands so that some touch and some leave the picture, but few overlap."""
-    scale = canvas.uniform(0.11, 0.16)
+    scale = canvas.uniform(0.125, 0.185)
     stretch = canvas.uniform(1.05, 1.9)
     heading = canvas.uniform(0.0, np.pi)
     glands: list[Gland] = []
@@ -32,14 +32,14 @@ def _place_glands(canvas: Canvas) -> list[Gland]:
     proposals = canvas.rng.uniform(-0.06, 1.06, size=(90, 2))
     proposals[0] = 0.3 + 0.4 * canvas.rng.random(2)
     sizes = canvas.rng.uniform(0.75, 1.25, size=(90, 7))
-    limit = int(canvas.rng.integers(4, 13))
+    limit = int(canvas.rng.integers(6, 15))
     # Grade of the tumour: the higher, the more glands have lost their lumen and their order.
     grade = canvas.uniform(0.0, 1.0)
     for (x, y), (grow, thin, turn, wall, mucin, shut, fade) in zip(proposals, sizes, strict=True):
         radius = scale * grow
         reach = 1.12 * radius * np.sqrt(stretch)
         close = any(
-            np.hypot(x - g.centre[0], y - g.centre[1]) < 0.78 * (reach + g.radii[0]) for g in glands
+            np.hypot(x - g.centre[0], y - g.centre[1]) < 0.74 * (reach + g.radii[0]) for g in glands
         )
         if close or len(glands) == limit:
             continue

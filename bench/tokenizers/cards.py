@@ -3,13 +3,14 @@
 `card.json` holds the facts; `README.md` is rendered from it and says nothing else.
 """
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.files import write_json, write_text
-from bench.tokenizers.evaluation import Evaluation
+from bench.tokenizers.evaluation import Evaluation, evaluate, phantom_sets
 from bench.tokenizers.spec import WEIGHTS, TokenizerSpec
 
 DATA = (
@@ -33,6 +34,18 @@ def measure_load_seconds(spec: TokenizerSpec, location: str | None = None) -> fl
         spec.load(location)
         spent.append(time.perf_counter() - started)
     return round(min(spent), 3)
+
+
+def write_training_card(
+    folder: Path, spec: TokenizerSpec, sizes: Sequence[int] = (224, 96), count: int = 8
+) -> None:
+    """Judge what a training left in `folder` on `count` phantoms per look at every size (px), none
+    of them trained on, and write its card."""
+    training = json.loads((folder / "training.json").read_text())
+    tokenizer = spec.load(str(folder))
+    write_card(
+        folder, spec, training, [evaluate(tokenizer, phantom_sets(size, count)) for size in sizes]
+    )
 
 
 def write_card(

@@ -22,6 +22,7 @@ from torch import Tensor
 from bench import phantoms
 from bench.arrays import load_arrays
 from bench.errors import BenchError
+from bench.files import write_with
 from bench.metrics.case import score_case
 from bench.pixels import PixelError, levels, load
 from bench.tokenizers.frozen import FrozenTokenizer
@@ -288,7 +289,7 @@ def figure(
                 axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
                 axis.set_title(title, fontsize=8)
         row[2].set_title(f"{name}: {case}\nDice {dice:.4f}", fontsize=8)
-    sheet.savefig(path, dpi=120)
+    write_with(path, lambda file: sheet.savefig(file, dpi=120, format="png"))
 
 
 @torch.no_grad()
