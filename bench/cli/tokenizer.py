@@ -57,9 +57,7 @@ def train(
 
         run_training(run, out, follow)
     write_training_card(out, get_tokenizer(name))
-    console.print(
-        f"Weights and model card in {out}. Use them as {name}@{out}.", highlight=False
-    )
+    console.print(f"Weights and model card in {out}. Use them as {name}@{out}.", highlight=False)
 
 
 @app.command("eval")
