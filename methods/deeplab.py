@@ -7,6 +7,7 @@ weights, and at which stride, nobody says: `pretrained` is an explicit choice.
 
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
@@ -56,6 +57,29 @@ class NarrowResNet(ResNet):
 
     def _make_layer(self, block, planes, blocks, stride=1, dilate=False):
         return super()._make_layer(block, planes * self.width // 64, blocks, stride, dilate)
+
+
+class StyleOperator(nn.Module):
+    """Features (N, C, H, W), re-styled in train mode with some probability per call.
+
+    A subclass says in `restyled` what becomes of the features when the coin falls so; a batch of 1
+    has no other style to draw on and stays as it is.
+    """
+
+    def __init__(self, probability: float = 0.5):
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or len(x) == 1:
+            return x
+        # A coin on the device, and both answers computed: no wait for the GPU, no graph break.
+        coin = torch.rand((), device=x.device)
+        return torch.where(coin <= self.probability, self.restyled(x), x)
+
+    def restyled(self, x: Tensor) -> Tensor:
+        """x in another style, whatever the coin says; N is at least 2."""
+        raise NotImplementedError
 
 
 class DeepLabHost(nn.Module):

@@ -12,7 +12,7 @@ own.
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.contracts import BuildContext, MethodSpec
 from methods.deeplab import (
@@ -22,6 +22,7 @@ from methods.deeplab import (
     DeepLabHost,
     DeepLabSettings,
     Stage,
+    StyleOperator,
     build_host,
 )
 
@@ -36,25 +37,14 @@ class DsuSettings(DeepLabSettings):
     stages: tuple[Stage, ...] = ("conv1", "maxpool", "layer1", "layer2", "layer3", "layer4")
 
 
-class DistributionUncertainty(nn.Module):
+class DistributionUncertainty(StyleOperator):
     """Features (N, C, H, W) re-styled by statistics drawn around each image's own.
 
     Gradients flow through the statistics, unlike MixStyle's.
     """
 
-    def __init__(self, probability: float = 0.5):
-        super().__init__()
-        self.probability = probability
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or len(x) == 1:
-            return x
-        # A coin on the device, and both answers computed: no wait for the GPU, no graph break.
-        coin = torch.rand((), device=x.device)
-        return torch.where(coin <= self.probability, self.redrawn(x), x)
-
-    def redrawn(self, x: Tensor) -> Tensor:
-        """x under drawn statistics, whatever the coin says; N must be at least 2."""
+    def restyled(self, x: Tensor) -> Tensor:
+        """x under drawn statistics."""
         values = x.float()
         var, mean = torch.var_mean(values, dim=(2, 3), keepdim=True)
         std = (var + 1e-6).sqrt()

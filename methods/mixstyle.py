@@ -10,7 +10,7 @@ Upstream: KaiyangZhou/mixstyle-release@16f7cf1 (MIT), read for facts only; the c
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Beta
 
 from bench.contracts import BuildContext, MethodSpec
@@ -21,6 +21,7 @@ from methods.deeplab import (
     DeepLabHost,
     DeepLabSettings,
     Stage,
+    StyleOperator,
     build_host,
 )
 
@@ -37,25 +38,15 @@ class MixStyleSettings(DeepLabSettings):
     stages: tuple[Stage, ...] = ("layer1", "layer2")
 
 
-class MixStyle(nn.Module):
-    """Features (N, C, H, W) with means and deviations per channel mixed between images.
-
-    A batch of 1 has nobody to mix with and stays as it is.
-    """
+class MixStyle(StyleOperator):
+    """Features (N, C, H, W) with means and deviations per channel mixed between images."""
 
     def __init__(self, probability: float = 0.5, alpha: float = 0.1):
-        super().__init__()
-        self.probability, self.alpha = probability, alpha
+        super().__init__(probability)
+        self.alpha = alpha
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or len(x) == 1:
-            return x
-        # A coin on the device, and both answers computed: no wait for the GPU, no graph break.
-        coin = torch.rand((), device=x.device)
-        return torch.where(coin <= self.probability, self.mixed(x), x)
-
-    def mixed(self, x: Tensor) -> Tensor:
-        """x in the mixed style, whatever the coin says."""
+    def restyled(self, x: Tensor) -> Tensor:
+        """x in the mixed style."""
         values = x.float()
         var, mean = torch.var_mean(values.detach(), dim=(2, 3), keepdim=True)
         std = (var + 1e-6).sqrt()
