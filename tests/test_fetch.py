@@ -3,15 +3,16 @@
 import errno
 import hashlib
 import io
+import re
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from data_doubles import tree
+from data_doubles import make_busi, tree
 
 import bench.fetch as fetching
-from bench.cards import Card, load_card
+from bench.cards import Card, card_files, load_card
 from bench.errors import BenchError
 from bench.fetch import CHUNK_BYTES, fetch
 
@@ -172,3 +173,23 @@ def test_a_full_disk_keeps_what_has_come(tmp_path, server, monkeypatch):
     assert "x.zip" not in tree(tmp_path / "busi")
     monkeypatch.undo()
     assert fetch(card(server), tmp_path)[0].path.read_bytes() == server.content
+
+
+def test_the_next_step_that_the_command_prints_works(tmp_path, server, bench):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as opened:
+        for file in sorted(make_busi(tmp_path / "made").rglob("*.png")):
+            opened.write(file, file.relative_to(tmp_path / "made"))
+    server.content = packed.getvalue()
+    shipped = card_files()["busi"].read_text()
+    url = f"http://127.0.0.1:{server.server_address[1]}/x.zip"
+    text = re.sub(r'url = ".*"', f'url = "{url}"', shipped).replace('"busi"', '"toy-busi"', 1)
+    (tmp_path / "toy.toml").write_text(text)
+    fetched = bench("data", "fetch", "toy-busi", "--card", "toy.toml", NO_PROXY="127.0.0.1")
+    assert fetched.returncode == 0, fetched.stderr
+    assert "Dataset_BUSI.zip: downloaded, no published checksum" in fetched.stdout
+    said = next(line for line in fetched.stdout.splitlines() if line.startswith("Next: bench "))
+    words = said.removeprefix("Next: bench ").split()
+    prepared = bench(*words, "--card", "toy.toml", "--data", "data")
+    assert prepared.returncode == 0, prepared.stderr
+    assert "toy-busi: 7 cases" in prepared.stdout

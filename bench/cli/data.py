@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
+from rich.progress import DownloadColumn, Progress, TaskID
 
 from bench.cards import Card, list_cards
 from bench.cli import options as opt
@@ -46,9 +46,19 @@ def fetch(
     """Download an openly licensed dataset; says how to get one that is not."""
     from bench.fetch import fetch as download
 
-    for file in download(_card(name, card), to):
-        console.print(file)
-    console.print(f"Next: bench data prepare {name} --from {to}", highlight=False)
+    with Progress(*Progress.get_default_columns(), DownloadColumn(), console=console) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def follow(file: str, done: int, total: int | None) -> None:
+            if file not in bars:
+                bars[file] = progress.add_task(file, total=total)
+            progress.update(bars[file], completed=done, total=total)
+
+        found = download(_card(name, card), to, follow)
+    for file in found:
+        checked = "checksum agrees" if file.checked else "no published checksum"
+        console.print(f"{file.path}: {file.state}, {checked}, sha256 {file.sha256}", markup=False)
+    console.print(f"Next: bench data prepare {name} --from {to / name}", markup=False)
 
 
 @app.command()
