@@ -42,9 +42,9 @@ CONDITION_WEIGHT = 10.0
 
 class MedSegDiffSettings(Settings):
     """predict: what the denoiser's output means; the released flag `predict_xstart` is off, which is
-    "noise", and "mask" learns far faster. sampler, steps: how a mask is drawn; the README offers "ddpm" with 1000 steps and "dpm" with
-    50. samples: masks drawn per image. ensemble: how they are fused. width: channels of the
-    denoiser's first level.
+    "noise", and "mask" learns far faster. sampler, steps: how a mask is drawn; the README offers
+    "ddpm" with 1000 steps and "dpm" with 50. samples: masks drawn per image. ensemble: how they are
+    fused. width: channels of the denoiser's first level.
     """
 
     predict: Literal["noise", "mask"] = "noise"
@@ -142,6 +142,8 @@ def make_denoiser(width: int) -> nn.Module:
 
 class MedSegDiff(nn.Module):
     """Denoiser, condition network, their losses, and sampling."""
+
+    overfit_steps = 600  # every step sees one noise level per image, of a thousand
 
     def __init__(self, settings: MedSegDiffSettings) -> None:
         super().__init__()

@@ -68,16 +68,25 @@ def tiny(tmp_path) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def bench_in(cache):
+    """Makes `bench`, as run in a folder."""
+
+    def in_folder(folder: Path):
+        def run(*words, **environment) -> subprocess.CompletedProcess[str]:
+            env = {k: v for k, v in os.environ.items() if not k.startswith("GMS_BENCH")}
+            env |= {"GMS_BENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1"} | environment
+            command = [sys.executable, "-m", "bench.cli", *map(str, words)]
+            return subprocess.run(
+                command, check=False, cwd=folder, env=env, capture_output=True, text=True
+            )
+
+        return run
+
+    return in_folder
+
+
 @pytest.fixture
-def bench(cache, tmp_path):
+def bench(bench_in, tmp_path):
     """Run the command line in a process of its own, as a user does."""
-
-    def run(*words, **environment) -> subprocess.CompletedProcess[str]:
-        env = {k: v for k, v in os.environ.items() if not k.startswith("GMS_BENCH")}
-        env |= {"GMS_BENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1"} | environment
-        command = [sys.executable, "-m", "bench.cli", *map(str, words)]
-        return subprocess.run(
-            command, check=False, cwd=tmp_path, env=env, capture_output=True, text=True
-        )
-
-    return run
+    return bench_in(tmp_path)
