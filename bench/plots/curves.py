@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from bench.cells import CellRecord
 from bench.plots.performance import series_legend
@@ -87,6 +87,7 @@ def _label(above: Axes, below: Axes, first: bool, measured: str) -> None:
     above.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     above.yaxis.set_minor_formatter(plain)
     below.set_xlabel("epoch")
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
     below.set_ylim(-2, 102)
     if first:
         above.set_ylabel("training loss (log)")

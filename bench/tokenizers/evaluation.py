@@ -277,18 +277,21 @@ def figure(
 
     cases = {cases.name: cases for cases in sets}
     worst = list(worst_cases(evaluation, per_set))
-    sheet = Figure(figsize=(10, 2.1 * len(worst)), layout="constrained")
-    axes = sheet.subplots(len(worst), 5, squeeze=False)
+    columns = ["mask", "decoded mask", "wrong pixels"]
+    if any(shown.images is not None for shown in sets):
+        columns = ["image", "decoded image", *columns]
+    wide, high = 2.0 * len(columns), 2.3 * len(worst)
+    sheet = Figure(figsize=(wide, high), layout="constrained")
+    axes = sheet.subplots(len(worst), len(columns), squeeze=False)
     for row, (name, case, dice) in zip(axes, worst, strict=True):
         shown = cases[name]
-        at = shown.case_ids.index(case)
-        pictures = _pictures(tokenizer, shown, at)
-        for axis, (title, picture) in zip(row, pictures.items(), strict=True):
+        pictures = _pictures(tokenizer, shown, shown.case_ids.index(case))
+        for axis, title in zip(row, columns, strict=True):
             axis.set_axis_off()
-            if picture is not None:
-                axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
+            if title in pictures:
+                axis.imshow(pictures[title], cmap="gray", vmin=0, vmax=1)
                 axis.set_title(title, fontsize=8)
-        row[2].set_title(f"{name}: {case}\nDice {dice:.4f}", fontsize=8)
+        row[columns.index("mask")].set_title(f"{name}: {case}\nDice {dice:.4f}", fontsize=8)
     write_with(path, lambda file: sheet.savefig(file, dpi=120, format="png"))
 
 
@@ -297,7 +300,7 @@ def _pictures(tokenizer: FrozenTokenizer, cases: EvalSet, at: int) -> dict[str, 
     device = next(tokenizer.parameters()).device
     mask = cases.masks[at : at + 1]
     decoded = tokenizer.decode(tokenizer.encode(mask_images(mask).to(device)))
-    found: dict[str, Any] = {"image": None, "decoded image": None}
+    found: dict[str, Any] = {}
     if cases.images is not None:
         image = torch.from_numpy(cases.images[at].copy()).permute(2, 0, 1)[None].float() / 255
         back = tokenizer.decode(tokenizer.encode(image.to(device))).clamp(0, 1)[0]
