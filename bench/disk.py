@@ -19,6 +19,11 @@ _REASONS = {
 }
 
 
+def disk_reason(error: OSError) -> str | None:
+    """What the disk refuses and what to do about it; None for an error of another kind."""
+    return _REASONS.get(error.errno or 0)
+
+
 @contextmanager
 def disk_errors(
     task: str, folder: Path, kept: str = "Nothing half-written was kept."
@@ -31,7 +36,7 @@ def disk_errors(
     try:
         yield
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0)
+        reason = disk_reason(error)
         if reason is None:
             raise
         raise BenchError(f"Cannot {task} in {folder}: {reason}. {kept}") from error

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from bench.cli import main
 from bench.disk import disk_errors
 from bench.errors import BenchError, unknown_name
 from bench.files import atomic_open, digest, file_digest, write_json, write_text
@@ -33,6 +34,21 @@ def test_a_full_disk_is_one_clear_message_and_no_file(tmp_path, monkeypatch):
     with pytest.raises(BenchError, match=message), disk_errors("store cell x", tmp_path):
         write_json(tmp_path / "cell.json", {"a": 1})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_ends_a_command_in_one_message(monkeypatch, capsys):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device", "table.png")
+
+    monkeypatch.setattr("bench.cli.app", full)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("bench: cannot write table.png: the disk is full. Free some space")
+    monkeypatch.setattr("bench.cli.app", lambda: open("/no/such/file"))
+    with pytest.raises(FileNotFoundError):  # a fault of ours keeps its traceback
+        main()
 
 
 def test_json_refuses_nan_because_readers_would(tmp_path):

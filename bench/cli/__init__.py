@@ -8,6 +8,7 @@ import sys
 import typer
 
 from bench.cli import data, inspect, run, tokenizer
+from bench.disk import disk_reason
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -23,11 +24,22 @@ app.add_typer(tokenizer.app, name="tokenizer")
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends in one message and exit status 2."""
+    """Run the command line; a user's mistake or a full disk ends in one message and status 2."""
     try:
         app()
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        reason = disk_reason(error)
+        if reason is None:
+            raise
+        place = f" {error.filename}" if error.filename else ""
+        print(
+            f"bench: cannot write{place}: {reason}. What finished is stored; the same command goes "
+            "on.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         print("bench: stopped. What finished is stored; the same command goes on.", file=sys.stderr)

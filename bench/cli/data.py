@@ -6,23 +6,16 @@ from typing import Annotated
 import typer
 from rich.progress import DownloadColumn, Progress, TaskID
 
-from bench.cards import Card, list_cards
+from bench.cards import list_cards, load_card
 from bench.cli import options as opt
 from bench.cli.inspect import print_rows
 from bench.cli.options import console
-from bench.errors import BenchError, unknown_name
+from bench.errors import BenchError
 from bench.paths import data_root
 
 app = typer.Typer(help="Get datasets ready: fetch, prepare, import a split.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="A dataset; `bench list datasets` shows them.")]
-
-
-def _card(name: str, cards: list[Path] | None) -> Card:
-    known = {card.name: card for card in list_cards(cards or [])}
-    if name not in known:
-        raise unknown_name("dataset", name, known, "A card of your own: --card FILE.")
-    return known[name]
 
 
 def _root(data: Path | None) -> Path:
@@ -54,7 +47,7 @@ def fetch(
                 bars[file] = progress.add_task(file, total=total)
             progress.update(bars[file], completed=done, total=total)
 
-        found = download(_card(name, card), to, follow)
+        found = download(load_card(name, card or []), to, follow)
     for file in found:
         checked = "checksum agrees" if file.checked else "no published checksum"
         console.print(f"{file.path}: {file.state}, {checked}, sha256 {file.sha256}", markup=False)
@@ -79,7 +72,7 @@ def prepare(
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(f"preparing {name}", total=None)
         report = build(
-            _card(name, card),
+            load_card(name, card or []),
             source,
             _root(data),
             include_all=include_all,
