@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_a_full_disk_ends_a_command_in_one_message(monkeypatch, capsys):
     assert stopped.value.code == 2
     said = capsys.readouterr().err
     assert said.startswith("bench: cannot write table.png: the disk is full. Free some space")
-    monkeypatch.setattr("bench.cli.app", lambda: open("/no/such/file"))
+    monkeypatch.setattr("bench.cli.app", Path("/no/such/file").read_bytes)
     with pytest.raises(FileNotFoundError):  # a fault of ours keeps its traceback
         main()
 
