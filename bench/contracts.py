@@ -129,6 +129,7 @@ class FullMethod(Protocol):
     # latent_inputs: which of ("image", "mask") its loss reads as latents; both if not said. What
     #     is not read is not encoded.
     # unused_parameters: names of parameters that never receive a gradient.
+    # head_parameters: how the names of the parameters begin that learn at `head_lr` times the rate.
     # notes: remarks that every table prints below a row of this method.
 
 

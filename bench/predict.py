@@ -65,7 +65,7 @@ def probabilities(
             if latents is not None:
                 probs = method.predict_latents(latents[start:stop].to(engine.device))
             else:
-                chunk = torch.from_numpy(np.ascontiguousarray(pixels[start:stop]))
+                chunk = torch.tensor(pixels[start:stop])  # a copy: the cache is read-only
                 probs = method.predict(engine.place(to_images(chunk.to(engine.device))))
         yield probs.float()
 
@@ -86,8 +86,7 @@ def mean_dsc(probs: Iterator[Tensor], masks: np.ndarray) -> float:
     scores: list[float] = []
     done = 0
     for chunk in probs:
-        truth = torch.from_numpy(np.ascontiguousarray(masks[done : done + len(chunk)]))
-        truth = truth.to(chunk.device)
+        truth = torch.tensor(masks[done : done + len(chunk)], device=chunk.device)
         pred = resize_probs(chunk, *truth.shape[1:])[:, 0] > THRESHOLD
         overlap = (pred & truth).flatten(1).sum(1).double()
         size = (pred.flatten(1).sum(1) + truth.flatten(1).sum(1)).double()

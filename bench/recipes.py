@@ -22,7 +22,9 @@ class Recipe(Frozen):
     name: str
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(2e-3, gt=0)
+    head_lr: float = Field(1.0, gt=0)  # times lr, for what a network names in `head_parameters`
     weight_decay: float = Field(0.01, ge=0)
+    decay_norms: bool = True  # whether normalisation layers decay, too
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
     betas: tuple[float, float] = (0.9, 0.999)

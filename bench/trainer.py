@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from bench.batches import TrainingBatches
 from bench.checkpoints import load_state, save_state
@@ -21,6 +22,8 @@ from bench.recipes import Recipe, learning_rate
 from bench.seeds import seed_for
 
 SECONDS_BETWEEN_CHECKPOINTS = float(os.environ.get("GMS_BENCH_CHECKPOINT_SECONDS", "30"))
+
+NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
 Validate = Callable[[], float]
 """Mean DSC in [0, 1] of the method as it stands."""
@@ -83,8 +86,9 @@ def train(method: Any, batches: TrainingBatches, plan: Plan) -> Trained:
         method.train()
         losses = _LossMeans()
         for step, batch in enumerate(batches.epoch(epoch)):
+            lr = learning_rate(recipe, epoch, step, batches.steps)
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, epoch, step, batches.steps)
+                group["lr"] = lr * group["rate"]
             batch.images = engine.place(batch.images)
             with engine.autocast():
                 parts = compute_loss(batch)
@@ -96,7 +100,7 @@ def train(method: Any, batches: TrainingBatches, plan: Plan) -> Trained:
             state.update_average()
             losses.add(parts)
             plan.on_progress({"epoch": epoch, "step": step, "steps": batches.steps})
-        row = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"], **losses.means(epoch)}
+        row = {"epoch": epoch + 1, "lr": lr, **losses.means(epoch)}
         row |= _validate(plan, state, last=epoch + 1 == recipe.epochs)
         row["seconds"] = time.monotonic() - epoch_started
         state.finish_epoch(row)
@@ -109,19 +113,43 @@ def train(method: Any, batches: TrainingBatches, plan: Plan) -> Trained:
 
 
 def make_optimizer(method: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer over the parameters that train."""
-    params = _trainable(method)
-    decay = recipe.weight_decay
+    """The recipe's optimizer over the parameters that train.
+
+    In groups of equal weight decay and `rate`, the factor on the recipe's lr: `head_lr` for the
+    parameters whose names begin as the network's `head_parameters` say. Raises BenchError for a
+    `head_lr` without such names.
+    """
+    groups = _parameter_groups(method, recipe)
     match recipe.optimizer:
         case "adamw":
-            return torch.optim.AdamW(params, recipe.lr, betas=recipe.betas, weight_decay=decay)
+            return torch.optim.AdamW(groups, recipe.lr, betas=recipe.betas)
         case "adam":
-            return torch.optim.Adam(params, recipe.lr, betas=recipe.betas, weight_decay=decay)
+            return torch.optim.Adam(groups, recipe.lr, betas=recipe.betas)
         case "sgd":
             momentum, nesterov = recipe.momentum, recipe.nesterov
-            return torch.optim.SGD(
-                params, recipe.lr, momentum=momentum, nesterov=nesterov, weight_decay=decay
-            )
+            return torch.optim.SGD(groups, recipe.lr, momentum=momentum, nesterov=nesterov)
+
+
+def _parameter_groups(method: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    network: Any = getattr(method, "network", method)
+    heads = tuple(getattr(network, "head_parameters", ()))
+    if recipe.head_lr != 1 and not heads:
+        raise BenchError(
+            f"recipe.head_lr is {recipe.head_lr}, but this method names no `head_parameters` to "
+            "learn at another rate. Leave head_lr at 1."
+        )
+    head = {id(p) for name, p in network.named_parameters() if heads and name.startswith(heads)}
+    norms = [module for module in method.modules() if isinstance(module, NORMS)]
+    bare = {id(p) for norm in norms for p in norm.parameters() if not recipe.decay_norms}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for p in _trainable(method):
+        rate = recipe.head_lr if id(p) in head else 1.0
+        decay = 0.0 if id(p) in bare else recipe.weight_decay
+        groups.setdefault((rate, decay), []).append(p)
+    return [
+        {"params": params, "rate": rate, "weight_decay": decay}
+        for (rate, decay), params in groups.items()
+    ]
 
 
 def own_state(method: nn.Module) -> dict[str, Tensor]:

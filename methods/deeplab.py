@@ -89,6 +89,8 @@ class DeepLabHost(nn.Module):
     `stages`; the backbone's own order decides which comes first.
     """
 
+    head_parameters = ("network.classifier.",)
+
     def __init__(
         self, settings: DeepLabSettings, operator: nn.Module, stages: tuple[Stage, ...], load: bool
     ):
@@ -151,6 +153,7 @@ RECIPE = Recipe(
     optimizer="sgd",
     lr=5e-4,
     momentum=0.9,
+    head_lr=10.0,
     weight_decay=5e-4,
     schedule="poly",
     schedule_unit="step",
@@ -162,6 +165,6 @@ RECIPE = Recipe(
     augmentation="none",
 )
 """DSU's own segmentation set-up (GTA5 to Cityscapes): 31,250 steps of poly decay, of which it runs
-20,000. Its classifier learns ten times faster than its backbone, which this recipe cannot say, and
-it starts from ImageNet with frozen batch norms (settings pretrained, frozen_norm). MixStyle
-publishes no segmentation set-up, and how GMS trained either is unknown: both carry this one."""
+20,000. Its classifier learns ten times faster than its backbone, and it starts from ImageNet with
+frozen batch norms (settings pretrained, frozen_norm). MixStyle publishes no segmentation set-up,
+and how GMS trained either is unknown: both carry this one."""

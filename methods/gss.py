@@ -316,6 +316,7 @@ RECIPE = Recipe(
     name="gss",
     lr=1.2e-4,  # the released Swin configuration; ResNet-101 takes 1.5e-3
     weight_decay=0.01,
+    decay_norms=False,
     schedule="linear",
     schedule_unit="step",
     warmup=1500,

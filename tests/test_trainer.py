@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.losses import LogitsMethod
 from bench.predict import Engine, mean_dsc, probabilities
 from bench.recipes import Recipe
-from bench.trainer import Plan, TrainingFailure, own_state, train
+from bench.trainer import Plan, TrainingFailure, make_optimizer, own_state, train
 
 CPU = Engine(torch.device("cpu"))
 RECIPE = Recipe(name="t", lr=0.02, epochs=6, batch_size=4, augmentation="shared", warmup=0)
@@ -211,3 +211,24 @@ def test_prediction_is_the_same_at_every_call_and_leaves_the_random_stream_alone
     second = torch.cat(list(probabilities(Noisy(), squares().images, CPU, 0)))
     assert torch.equal(first, second)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_heads_learn_faster_and_norms_do_not_decay_where_the_recipe_says_so():
+    method = network()
+    method.network.head_parameters = ("4.",)
+    recipe = RECIPE.model_copy(update={"head_lr": 10.0, "decay_norms": False, "epochs": 1})
+    found = {
+        (group["rate"], group["weight_decay"]): [tuple(p.shape) for p in group["params"]]
+        for group in make_optimizer(method, recipe).param_groups
+    }
+    assert found == {
+        (1.0, 0.01): [(8, 3, 3, 3), (8,)],
+        (1.0, 0.0): [(8,), (8,)],
+        (10.0, 0.01): [(1, 8, 3, 3), (1,)],
+    }
+    assert train(method, *setting(method, recipe)).history[0]["lr"] == pytest.approx(0.02)
+
+
+def test_a_head_rate_without_a_head_is_refused():
+    with pytest.raises(BenchError, match="names no `head_parameters`"):
+        make_optimizer(network(), RECIPE.model_copy(update={"head_lr": 10.0}))
