@@ -4,6 +4,7 @@ Each group of commands is a module; none imports torch unless a command needs it
 """
 
 import sys
+import warnings
 
 import typer
 
@@ -25,6 +26,8 @@ app.add_typer(tokenizer.app, name="tokenizer")
 
 def main() -> None:
     """Run the command line; a user's mistake or a full disk ends in one message and status 2."""
+    # timm 1.0 defines an interface that torch deprecates; nobody who types a command can act on it.
+    warnings.filterwarnings("ignore", "`torch.jit.interface`", FutureWarning)
     try:
         app()
     except BenchError as error:
