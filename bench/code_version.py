@@ -13,7 +13,14 @@ from bench.registry import module_file, source_file
 
 _DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 # Messages, places and bookkeeping: no number depends on them.
-_NEUTRAL = ("bench.errors", "bench.disk", "bench.paths", "bench.provenance", "bench.threads")
+_NEUTRAL = (
+    "bench.errors",
+    "bench.disk",
+    "bench.memory",
+    "bench.paths",
+    "bench.provenance",
+    "bench.threads",
+)
 # What a worker runs, and what it loads by name; everything they import from the harness counts.
 _ROOTS = ("bench.jobs", "bench.tokenizers.loading")
 

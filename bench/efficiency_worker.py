@@ -6,7 +6,6 @@ Reads a job (JSON) from standard input and writes a row (JSON) to standard outpu
 
 import json
 import os
-import resource
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ from bench.contracts import Batch, BuildContext, Tokenizer
 from bench.describe import IMAGE_SIDE, describe_method, one_inference
 from bench.errors import BenchError
 from bench.jobs import as_full_method
+from bench.memory import peak_bytes
 from bench.predict import Engine
 from bench.protocols import get_profile
 from bench.recipes import SHARED
@@ -46,7 +46,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         "notes": [],
     }
     engine = Engine(torch.device(job["device"]), job["precision"])
-    row["baseline_memory_bytes"] = _peak_memory(engine.device)
+    row["baseline_memory_bytes"] = peak_bytes(engine.device)
     torch.manual_seed(0)
     method, tokenizer, side = _build(job["method"], job["side"], engine)
     row["network_side"] = side
@@ -56,13 +56,13 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
     _try(row, "latency_ms_1", lambda: latency(1))
     _try(row, "latency_ms_8", lambda: latency(8))
-    row["inference_memory_bytes"] = _peak_memory(engine.device)
+    row["inference_memory_bytes"] = peak_bytes(engine.device)
     _try(
         row,
         "train_images_per_second",
         lambda: SHARED.batch_size / _step_seconds(method, tokenizer, side, engine, job["seconds"]),
     )
-    row["train_memory_bytes"] = _peak_memory(engine.device)
+    row["train_memory_bytes"] = peak_bytes(engine.device)
     return row
 
 
@@ -163,14 +163,6 @@ def _timed(once: Callable[[], None], device: torch.device) -> float:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Bytes: the most this process ever held resident, or that torch allocated on the GPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ from bench.errors import BenchError
 from bench.files import write_bytes, write_json, write_with
 from bench.latents import LatentSource
 from bench.losses import LogitsMethod
+from bench.memory import peak_bytes, start_peak
 from bench.paths import cache_root
 from bench.predict import Engine, mean_dsc, probabilities, score
 from bench.provenance import environment, now
@@ -214,6 +215,7 @@ def train_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     with _only_here(folder), disk_errors(f"store cell {job['id']}", folder):
         started, clock = now(), time.monotonic()
         bench = _set_up(job)
+        own_peak = start_peak(bench.engine.device)
         split = bench.sources.split(bench.resolved.request.train, bench.resolved.request.protocol)
         latents = _latent_source(bench)
         trained = _train(bench, split, latents, folder, progress)
@@ -228,7 +230,8 @@ def train_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
                 "finished": now(),
                 "train_seconds": round(trained.seconds, 3),
                 "total_seconds": round(time.monotonic() - clock, 3),
-                "peak_memory_bytes": _peak_memory(bench.engine.device),
+                "peak_memory_bytes": peak_bytes(bench.engine.device),
+                "peak_memory_of": "cell" if own_peak else "worker process",
                 "recipe": bench.resolved.recipe.model_dump(mode="json"),
                 "request": job["request"],
                 "count_explanation": bench.resolved.spec.count_explanation,
@@ -409,17 +412,6 @@ def _only_here(folder: Path) -> Iterator[None]:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Peak bytes: allocated on the GPU, or the process's resident set on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    import resource
-    import sys
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 OPERATIONS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {
