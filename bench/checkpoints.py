@@ -1,6 +1,6 @@
-"""Nested state (weights, optimizer, counters) in one safetensors file, without pickle.
+"""Weights, and nested state (weights, optimizer, counters), in safetensors files, without pickle.
 
-Tensors lie in the file under generated keys; everything else is JSON in the file's header, with a
+Of nested state, tensors lie in the file under generated keys; everything else is JSON in the file's header, with a
 placeholder where a tensor belongs. Written atomically.
 """
 
@@ -10,21 +10,35 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.files import write_bytes
+from bench.files import atomic_path
 
 _TENSOR = "__tensor__"
+
+
+def save_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write named tensors to `path`, straight from memory: large states are not copied first."""
+    alone = {name: _alone(tensor.detach().cpu()) for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(alone, temporary, metadata)
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """Contiguous in a storage of its own, as the format wants it."""
+    tensor = tensor.contiguous()
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def save_state(path: Path, state: Any) -> None:
     """Write nested dicts and lists of tensors and JSON values; dict keys may be str or int."""
     tensors: dict[str, Tensor] = {}
     skeleton = _take_tensors(state, tensors)
-    header = {"state": json.dumps(skeleton)}
-    write_bytes(path, save(tensors, metadata=header))
+    save_tensors(path, tensors, {"state": json.dumps(skeleton)})
 
 
 def load_state(path: Path, device: torch.device | str = "cpu") -> Any:
@@ -43,7 +57,7 @@ def load_state(path: Path, device: torch.device | str = "cpu") -> Any:
 def _take_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         key = str(len(tensors))
-        tensors[key] = value.detach().cpu().contiguous().clone()
+        tensors[key] = value
         return {_TENSOR: key}
     if isinstance(value, dict):
         pairs = [[key, _take_tensors(item, tensors)] for key, item in value.items()]

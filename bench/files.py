@@ -11,24 +11,32 @@ from typing import Any, BinaryIO
 
 
 @contextmanager
-def atomic_open(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that appears at `path` whole when the block ends, or not at all.
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A place to write what appears at `path` whole when the block ends, or not at all.
 
-    Written beside its target, flushed to disk, then renamed; on any error (a full disk, an
+    It lies beside its target, is flushed to disk, then renamed; on any error (a full disk, an
     interrupt) the temporary file is removed and an existing file at `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would lock out the rest of a lab
-        os.replace(temporary, path)
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)  # mkstemp's 0600 would lock out the rest of a lab
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def atomic_open(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that appears at `path` whole when the block ends, or not at all."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        yield file
 
 
 def write_bytes(path: Path, content: bytes) -> None:

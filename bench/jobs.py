@@ -17,16 +17,17 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.arrays import CaseArrays
 from bench.batches import TrainingBatches
 from bench.cells import CellKey, CellRecord, CellRequest, TestSet, TokenizerKey, write_frame
+from bench.checkpoints import save_tensors
 from bench.contracts import BuildContext, FullMethod, MethodSpec, Tokenizer
 from bench.disk import disk_errors
 from bench.errors import BenchError
-from bench.files import write_bytes, write_json, write_with
+from bench.files import write_json, write_with
 from bench.latents import LatentSource
 from bench.losses import LogitsMethod
 from bench.memory import peak_bytes, start_peak
@@ -219,7 +220,7 @@ def train_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
         split = bench.sources.split(bench.resolved.request.train, bench.resolved.request.protocol)
         latents = _latent_source(bench)
         trained = _train(bench, split, latents, folder, progress)
-        write_bytes(folder / "weights.safetensors", _as_safetensors(own_state(bench.method)))
+        save_tensors(folder / "weights.safetensors", own_state(bench.method))
         write_frame(folder / "history.parquet", pd.DataFrame(trained.history))
         summary = _score_all(bench, folder, progress)
         record = _record(job, bench) | {
@@ -377,10 +378,6 @@ def _optimism(trained: Trained) -> float | None:
         return None
     honest = measured.loc[measured["val_dsc"].idxmax(), "test_dsc"]
     return float(measured["test_dsc"].max() - honest)
-
-
-def _as_safetensors(state: dict[str, Tensor]) -> bytes:
-    return save({name: tensor.cpu().contiguous().clone() for name, tensor in state.items()})
 
 
 def _throttled(progress: Progress, seconds: float = 0.5) -> Progress:

@@ -4,6 +4,7 @@ Jobs come as JSON lines on standard input, events go as JSON lines to what was s
 Whatever a library prints goes to standard error instead, so it cannot disturb the channel.
 """
 
+import gc
 import json
 import os
 import sys
@@ -42,6 +43,7 @@ def _serve(job: dict[str, Any], channel: TextIO) -> None:
         _send(channel, {"event": "error", "message": message, "traceback": traceback.format_exc()})
     else:
         _send(channel, {"event": "result", "result": result})
+    gc.collect()  # networks hold cycles: without this, the next cell starts beside the last one's
 
 
 if __name__ == "__main__":
