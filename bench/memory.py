@@ -1,5 +1,6 @@
 """Peak memory of a stretch of work, on the GPU or of this process."""
 
+import ctypes
 import resource
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ def start_peak(device: torch.device) -> bool:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return True
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)  # glibc keeps what earlier work freed, which would count as this work's
     try:
         _RESET.write_text("5")  # Linux: the peak falls to what is resident now
     except OSError:
