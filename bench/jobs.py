@@ -22,7 +22,15 @@ from torch import Tensor, nn
 
 from bench.arrays import CaseArrays
 from bench.batches import TrainingBatches
-from bench.cells import CellKey, CellRecord, CellRequest, TestSet, TokenizerKey, write_frame
+from bench.cells import (
+    CellKey,
+    CellRecord,
+    CellRequest,
+    TestSet,
+    TokenizerKey,
+    load_cell,
+    write_frame,
+)
 from bench.checkpoints import save_tensors
 from bench.contracts import BuildContext, FullMethod, MethodSpec, Tokenizer
 from bench.disk import disk_errors
@@ -214,6 +222,8 @@ def train_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Train a cell, score it on its test sets and write its record; returns mean DSC by test set."""
     folder = Path(job["folder"])
     with _only_here(folder), disk_errors(f"store cell {job['id']}", folder):
+        if _is_done(folder):  # by another process, since this run was planned
+            return _score_stored(job, folder, progress)
         started, clock = now(), time.monotonic()
         bench = _set_up(job)
         own_peak = start_peak(bench.engine.device)
@@ -258,9 +268,18 @@ def score_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Score an already trained cell on its request's test sets."""
     folder = Path(job["folder"])
     with _only_here(folder), disk_errors(f"store scores of {job['id']}", folder):
-        bench = _set_up(job)
-        load_own_state(bench.method, load_file(folder / "weights.safetensors"))
-        return _score_all(bench, folder, progress)
+        return _score_stored(job, folder, progress)
+
+
+def _is_done(folder: Path) -> bool:
+    file = folder / "cell.json"
+    return file.is_file() and load_cell(file).status == "done"
+
+
+def _score_stored(job: dict[str, Any], folder: Path, progress: Progress) -> dict[str, Any]:
+    bench = _set_up(job)
+    load_own_state(bench.method, load_file(folder / "weights.safetensors"))
+    return _score_all(bench, folder, progress)
 
 
 def _latent_source(bench: Workbench) -> LatentSource | None:
@@ -393,6 +412,10 @@ def _throttled(progress: Progress, seconds: float = 0.5) -> Progress:
     return pass_on
 
 
+class CellInUse(BenchError):
+    """Another process works on the cell and will record how that ends."""
+
+
 @contextmanager
 def _only_here(folder: Path) -> Iterator[None]:
     """Hold a cell's lock; the system lets go of it when the process ends, however it ends."""
@@ -401,7 +424,7 @@ def _only_here(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BenchError(
+            raise CellInUse(
                 f"Cell {folder.name} is being trained by another process; run again later."
             ) from error
         yield

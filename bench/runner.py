@@ -175,7 +175,9 @@ def _note(task: Task, event: dict[str, Any], options: RunOptions, report: Report
         task.state = "done"
     elif event["event"] in ("error", "crash"):
         was, task.state, task.reason = task.state, "failed", event["message"]
-        if was == "train":  # a trained cell stays done when only an extra scoring failed
+        # A trained cell stays done when only an extra scoring failed, and a cell that another
+        # process works on is that one's to record.
+        if was == "train" and not event.get("in_use"):
             task.record = _failure(task, event)
             task.record.write(options.cells / task.id)
     report(task, event)

@@ -37,7 +37,11 @@ def _serve(job: dict[str, Any], channel: TextIO) -> None:
     try:
         result = jobs.OPERATIONS[job["op"]](job, progress)
     except BenchError as error:
-        _send(channel, {"event": "error", "message": str(error), "traceback": None})
+        in_use = isinstance(error, jobs.CellInUse)
+        _send(
+            channel,
+            {"event": "error", "message": str(error), "traceback": None, "in_use": in_use},
+        )
     except Exception as error:  # noqa: BLE001 - a cell's failure is recorded, the others go on
         message = f"{type(error).__name__}: {error}"
         _send(channel, {"event": "error", "message": message, "traceback": traceback.format_exc()})

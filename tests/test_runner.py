@@ -1,5 +1,6 @@
 """Running a matrix as a user does: in a process, on phantoms, with a method of two convolutions."""
 
+import fcntl
 import json
 import os
 import re
@@ -91,6 +92,36 @@ def test_a_new_test_set_scores_the_trained_cell_without_training_it(bench, tmp_p
     (after,) = cells(tmp_path)
     assert after.has_scores("bus", "test")
     assert after.provenance == before.provenance
+
+
+def test_a_cell_that_another_process_trains_is_left_to_it(bench, matrix, tiny, tmp_path, cache):
+    words = ("run", "-m", matrix, "--plugin", tiny, "--datasets", "busi", *SMOKE)
+    assert bench(*words).returncode == 0
+    (record,) = cells(tmp_path)
+    file = record.folder / "cell.json"
+    finished = file.read_text()
+    file.unlink()
+    with (record.folder / ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = bench(*words)
+    assert result.returncode == 1 and "is being trained by another process" in result.stdout
+    assert not file.exists()
+
+    # The other one finishes between this run's plan and its turn: nothing is trained again.
+    file.write_text(finished)
+    stamp = (record.folder / "weights.safetensors").stat().st_mtime_ns
+    request = record.provenance["request"]
+    job = {
+        "op": "train", "id": record.id, "folder": str(record.folder), "device": "cpu",
+        "request": request, "request_digest": record.request, "inputs": record.inputs,
+        "train_cases": 8, "data": None, "cards": [], "plugins": [str(tiny)],
+    }  # fmt: skip
+    worker = subprocess.run(
+        [sys.executable, "-m", "bench.worker"], input=json.dumps(job) + "\n", text=True,
+        capture_output=True, check=True, env=os.environ | {"GMS_BENCH_CACHE": str(cache)},
+    )  # fmt: skip
+    assert json.loads(worker.stdout.splitlines()[-1])["event"] == "result"
+    assert (record.folder / "weights.safetensors").stat().st_mtime_ns == stamp
 
 
 FAULTS = {
