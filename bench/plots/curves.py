@@ -67,7 +67,10 @@ def _has_validation(history: pd.DataFrame) -> bool:
 
 
 def _draw(above: Axes, below: Axes, history: pd.DataFrame, colour: str, marker: str) -> None:
-    above.plot(history["epoch"], history["loss"], color=colour, linewidth=1.1)
+    alone = marker if len(history) == 1 else ""  # a line through one point is invisible
+    above.plot(
+        history["epoch"], history["loss"], color=colour, linewidth=1.1, marker=alone, markersize=3
+    )
     column = "val_dsc" if _has_validation(history) else "test_dsc"
     measured = history.dropna(subset=[column])
     below.plot(
@@ -87,7 +90,7 @@ def _label(above: Axes, below: Axes, first: bool, measured: str) -> None:
     above.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     above.yaxis.set_minor_formatter(plain)
     below.set_xlabel("epoch")
-    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     below.set_ylim(-2, 102)
     if first:
         above.set_ylabel("training loss (log)")
