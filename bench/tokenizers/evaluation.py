@@ -184,7 +184,7 @@ def _mask_scores(
 def _image_scores(
     tokenizer: FrozenTokenizer, images: NDArray[np.uint8], result: Evaluation, latents: "_Latents"
 ) -> list[dict[str, Any]]:
-    inputs = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+    inputs = torch.tensor(images).permute(0, 3, 1, 2).float() / 255
     decoded = _there_and_back(tokenizer, inputs, result, latents).clamp(0, 1)
     noise = psnr(decoded, inputs)
     pairs = zip(
@@ -199,7 +199,7 @@ def _image_scores(
 
 def mask_images(masks: NDArray[np.bool_]) -> Tensor:
     """Masks (N, H, W) as images float32 (N, 3, H, W), three equal channels of 0 and 1."""
-    return torch.from_numpy(np.ascontiguousarray(masks))[:, None].float().expand(-1, 3, -1, -1)
+    return torch.tensor(masks)[:, None].float().expand(-1, 3, -1, -1)
 
 
 def binary(decoded: Tensor) -> NDArray[np.bool_]:
