@@ -1,15 +1,17 @@
 """Weights, and nested state (weights, optimizer, counters), in safetensors files, without pickle.
 
-Of nested state, tensors lie in the file under generated keys; everything else is JSON in the file's header, with a
-placeholder where a tensor belongs. Written atomically.
+Of nested state, tensors lie in the file under generated keys; everything else is JSON in the file's
+header, with a placeholder where a tensor belongs. Written atomically.
 """
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,10 +24,21 @@ _TENSOR = "__tensor__"
 def save_tensors(
     path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write named tensors to `path`, straight from memory: large states are not copied first."""
+    """Write named tensors to `path`, straight from memory: large states are not copied first.
+
+    Raises OSError when the disk refuses.
+    """
     alone = {name: _alone(tensor.detach().cpu()) for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(alone, temporary, metadata)
+        try:
+            save_file(alone, temporary, metadata)
+        except SafetensorError as error:
+            # The library tells the system's error by its text alone.
+            found = re.search(r"(?:os error|code:) (\d+)", str(error))
+            if found is None:
+                raise
+            number = int(found[1])
+            raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _alone(tensor: Tensor) -> Tensor:

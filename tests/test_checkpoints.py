@@ -1,7 +1,9 @@
 import pytest
 import torch
+from safetensors import SafetensorError
 
-from bench.checkpoints import load_state, save_state
+from bench.checkpoints import load_state, save_state, save_tensors
+from bench.disk import disk_errors
 from bench.errors import BenchError
 
 
@@ -34,3 +36,17 @@ def test_a_damaged_file_says_what_to_do(tmp_path):
     (tmp_path / "state").write_bytes(whole[:-50])
     with pytest.raises(BenchError, match="damaged.*delete it"):
         load_state(tmp_path / "state")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["I/O error: No space left on device (os error 28)", 'IoError(Os { code: 28, kind: "x" })'],
+)
+def test_a_full_disk_is_told_as_one(tmp_path, monkeypatch, text):
+    def full(*words):
+        raise SafetensorError(f"Error while serializing: {text}")
+
+    monkeypatch.setattr("bench.checkpoints.save_file", full)
+    with pytest.raises(BenchError, match="the disk is full"), disk_errors("store", tmp_path):
+        save_tensors(tmp_path / "weights.safetensors", {"a": torch.ones(2)})
+    assert list(tmp_path.iterdir()) == []
