@@ -110,6 +110,8 @@ def cases_line(rows: Sequence[TableRow], titles: Mapping[str, str]) -> str:
                 cases[name] = entry.cases
                 if entry.empty:
                     empty.setdefault(name, []).append(f"{row.label} {entry.empty}")
+    if not cases:
+        return "Test cases: no cell here is scored."
     counted = ", ".join(f"{name} {count}" for name, count in cases.items())
     blank = "; ".join(f"{name}: {', '.join(who)}" for name, who in empty.items())
     rule = "scored 1/1/0 if both masks are, else 0/0/diagonal; summed over seeds"
