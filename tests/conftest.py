@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers side by side: more threads only get in the way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 TINY = '''"""A plugin for tests: two convolutions, and ways to go wrong on request."""
 
 import os
