@@ -258,11 +258,13 @@ def profile(
 ) -> None:
     """Measure parameters, GMACs, latency, training throughput and memory on this machine."""
     use_plugin_files(plugin or [])
-    from bench.efficiency import profile_methods, write_efficiency
+    from rich.markdown import Markdown
+
+    from bench.efficiency import profile_methods, to_markdown, write_efficiency
     from bench.registry import plain_method_names
 
     names = tuple(plain_method_names()) if methods == "all" else opt.names(methods)
     frame = profile_methods(names, device)
-    print_rows(json.loads(frame.to_json(orient="records")), False, "efficiency")
+    console.print(Markdown(to_markdown(frame)))
     for file in write_efficiency(frame, out / "efficiency"):
         console.print(file)
