@@ -1,6 +1,6 @@
 """Every registered method keeps the contract, the heavy ones under their reduced settings.
 
-The whole takes many CPU minutes, so all but one are marked `heavy`: `python -m pytest -m heavy`.
+The whole takes many CPU minutes, so all but a few are marked `heavy`: `python -m pytest -m heavy`.
 """
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from bench.check import check_method
 from bench.registry import plain_method_names
 
-QUICK = ("nnunet",)
+QUICK = ("nnunet", "unet")
 
 
 @pytest.mark.parametrize(

@@ -86,9 +86,9 @@ def test_drawing_leaves_the_global_generator_alone() -> None:
 @pytest.mark.parametrize("look", LOOKS)
 def test_foreground_share(look: str, pictures: dict[str, list[Picture]]) -> None:
     shares = np.array([mask.mean() for _, mask in pictures[look]])
-    assert 0.05 < shares.mean() < 0.5
+    assert 0.05 < shares.mean() < 0.45
     assert shares.min() > 0.01
-    assert shares.max() < 0.75
+    assert shares.max() < 0.70  # of 165 GlaS masks, one in ten covers more
 
 
 @pytest.mark.parametrize("look", LOOKS)

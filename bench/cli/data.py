@@ -51,7 +51,9 @@ def fetch(
     for file in found:
         checked = "checksum agrees" if file.checked else "no published checksum"
         console.print(f"{file.path}: {file.state}, {checked}, sha256 {file.sha256}", markup=False)
-    console.print(f"Next: bench data prepare {name} --from {to / name}", markup=False)
+    console.print(
+        f"Next: bench data prepare {name} --from {to / name}", markup=False, soft_wrap=True
+    )
 
 
 @app.command()
