@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
 
-from bench.errors import BenchError, unknown_name
+from bench.errors import BenchError, faults, unknown_name
 from bench.files import digest
 from bench.paths import shipped
 from bench.recipes import Frozen
@@ -176,14 +176,9 @@ def read_card(path: Path) -> Card:
     try:
         return Card.model_validate(content)
     except ValidationError as error:
-        raise BenchError(_explain(path, error)) from error
-
-
-def _explain(path: Path, error: ValidationError) -> str:
-    faults = [
-        f"{'.'.join(map(str, fault['loc'])) or 'card'}: {fault['msg']}" for fault in error.errors()
-    ]
-    return f"{path} is not a dataset card. {'; '.join(faults)}. Shipped cards show every field."
+        raise BenchError(
+            f"{path} is not a dataset card. {faults(error)}. Shipped cards show every field."
+        ) from error
 
 
 def card_files() -> dict[str, Path]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from bench.errors import BenchError
+from bench.errors import BenchError, faults
 from bench.files import digest, write_json, write_with
 from bench.protocols import Profile, Protocol, Selection
 from bench.recipes import Frozen
@@ -205,8 +205,9 @@ def load_cell(file: Path) -> CellRecord:
     try:
         return CellRecord(**json.loads(file.read_text()), folder=file.parent)
     except (ValidationError, ValueError) as error:
+        why = faults(error) if isinstance(error, ValidationError) else error
         raise BenchError(
-            f"{file} is no cell record of format {FORMAT}: {error}. Delete its folder and run the "
+            f"{file} is no cell record of format {FORMAT}: {why}. Delete its folder and run the "
             "cell again."
         ) from error
 

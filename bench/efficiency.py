@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
+from bench.describe import IMAGE_SIDE
 from bench.files import write_json, write_text
 from bench.provenance import environment, now
+from bench.recipes import SHARED
 from bench.registry import plugin_files, require_method
 
-IMAGE_SIDE = 224  # px
 SECONDS = 10.0  # budget of each of a method's three measurements, after warm-up
 TIMEOUT = 1800.0  # seconds for one method
 
@@ -37,6 +39,7 @@ def profile_methods(
     device: str = "cpu",
     image_size: int = IMAGE_SIDE,
     precision: str = "fp32",
+    train_batch: int = SHARED.batch_size,
     seconds: float = SECONDS,
     timeout: float = TIMEOUT,
     on_row: Callable[[dict[str, Any]], None] = lambda row: None,
@@ -46,9 +49,9 @@ def profile_methods(
     Columns: method, title, the keys of `COLUMNS` in their units (counts, 1e9 multiply-accumulates,
     ms, images/s, bytes), network_side (px), inference ("predict", or one "predict_step" of it),
     baseline_memory_bytes (of the process before the method is built), device, threads, precision,
-    note. Parameters, time and memory include the paper profile's tokenizer. Latency is a median
-    after warm-up; a training step encodes, runs forward, backward and the optimizer on the shared
-    recipe's batch. Weights are random. On a CPU, peak memory is the process's; on a GPU, torch's.
+    train_batch (images of a training step), note. Parameters, time and memory include the paper profile's tokenizer. Latency is a median
+    after warm-up; a training step encodes, runs forward, backward and the shared recipe's
+    optimizer. Weights are random. On a CPU, peak memory is the process's; on a GPU, torch's.
     seconds: budget of each measurement. A method that fails, runs out of memory or exceeds
     `timeout` keeps its row, with the reason in `note`.
     Raises BenchError for an unknown name, before anything is measured.
@@ -60,6 +63,7 @@ def profile_methods(
         "device": device,
         "side": image_size,
         "precision": precision,
+        "train_batch": train_batch,
         "seconds": seconds,
         "plugins": [str(file) for file in plugin_files()],
     }
@@ -80,6 +84,7 @@ def _one(job: dict[str, Any], timeout: float) -> dict[str, Any]:
         "device": job["device"],
         "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
         "precision": job["precision"],
+        "train_batch": job["train_batch"],
         "note": "; ".join(notes),
     }
     return head | measured | tail
@@ -96,16 +101,26 @@ def _in_own_process(job: dict[str, Any], timeout: float) -> dict[str, Any]:
             text=True,
             timeout=timeout,
         )
-    except subprocess.TimeoutExpired:
-        return {"notes": [f"not finished after {timeout:g} s"]}
+    except subprocess.TimeoutExpired as late:
+        written = late.stdout or b""
+        text = written.decode() if isinstance(written, bytes) else written
+        return _told(text, f"not finished after {timeout:g} s")
     if done.returncode != 0:
-        return {"notes": [_how_it_failed(done.returncode, done.stderr)]}
-    return json.loads(done.stdout)
+        return _told(done.stdout, _how_it_failed(done.returncode, done.stderr))
+    return _told(done.stdout)
+
+
+def _told(output: str, failure: str = "") -> dict[str, Any]:
+    """The fullest row that a worker told, and how it failed after that."""
+    whole = [line for line in output.splitlines(keepends=True) if line.endswith("\n")]
+    row = json.loads(whole[-1]) if whole else {"notes": []}
+    row["notes"] += [failure] if failure else []
+    return row
 
 
 def _how_it_failed(code: int, output: str) -> str:
     if code == -signal.SIGKILL:
-        return "killed, most often for want of memory"
+        return "killed, most often for want of memory: a smaller --train-batch needs less"
     if code < 0:
         return f"ended by {signal.Signals(-code).name}"
     lines = output.strip().splitlines()
@@ -125,6 +140,16 @@ def write_efficiency(frame: pd.DataFrame, folder: Path) -> list[Path]:
     return [*written, *_draw(frame, folder, stem)]
 
 
+def summary(row: dict[str, Any]) -> str:
+    """A line on one row: what was measured, and the note where there is one."""
+    said = [
+        f"{header} {_cell(row[column], factor, decimals)}"
+        for column, (header, factor, decimals) in COLUMNS.items()
+        if not pd.isna(row[column])
+    ]
+    return f"{_label(row)}: " + "; ".join(said + ([row["note"]] if row["note"] else []))
+
+
 def _conditions(frame: pd.DataFrame) -> dict[str, Any]:
     first = frame.iloc[0]
     return {
@@ -132,14 +157,13 @@ def _conditions(frame: pd.DataFrame) -> dict[str, Any]:
         "device_name": _device_name(str(first["device"])),
         "threads": int(first["threads"]),
         "precision": str(first["precision"]),
+        "train_batch": int(first["train_batch"]),
     }
 
 
 def _device_name(device: str) -> str:
     if device == "cpu":
         return str(environment()["processor"])
-    import torch
-
     return torch.cuda.get_device_name(device)
 
 
@@ -158,8 +182,8 @@ def to_markdown(frame: pd.DataFrame) -> str:
     conditions = (
         f"Device: {where['device_name']}, {where['threads']} threads, {where['precision']}. "
         "Weights are random. Counts, times and memory include frozen parts (the tokenizer of "
-        "the method's authors). Latency: median after warm-up. Training: the shared recipe's batch; methods "
-        "on latents encode images and masks in every step."
+        "the method's authors). Latency: median after warm-up. Training: steps of "
+        f"{where['train_batch']} images; methods on latents encode images and masks in every step."
     )
     lines += ["", conditions]
     lines += [f"\n[{number}] {note}" for number, note in enumerate(notes, start=1)]

@@ -1,6 +1,7 @@
 """Measures one method in a process of its own, so that its peak memory is its own.
 
-Reads a job (JSON) from standard input and writes a row (JSON) to standard output. Run by
+Reads a job (JSON) from standard input and writes its row (JSON) to standard output, a line after
+every measurement, so that a kill for want of memory costs only what came after. Run by
 `bench.efficiency`. Weights are random: time and memory do not depend on their values.
 """
 
@@ -30,10 +31,10 @@ from bench.trainer import make_optimizer
 REPEATS = 30  # at most; fewer where the time budget ends
 
 
-def measure(job: dict[str, Any]) -> dict[str, Any]:
-    """The row of one method; see `bench.efficiency.profile_methods` for its columns.
+def measure(job: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> None:
+    """Tell the row of one method, fuller each time; see `bench.efficiency.profile_methods`.
 
-    job: method, device, precision, side (px), seconds (budget of each measurement), plugins.
+    job: method, device, precision, side (px), train_batch, seconds (budget of each measurement), plugins.
     """
     use_plugin_files(Path(file) for file in job["plugins"])
     facts = describe_method(job["method"])
@@ -50,6 +51,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     torch.manual_seed(0)
     method, tokenizer, side = _build(job["method"], job["side"], engine)
     row["network_side"] = side
+    tell(row)
 
     def latency(size: int) -> float:
         return 1e3 * _latency(method, side, size, engine, job["seconds"])
@@ -57,13 +59,15 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     _try(row, "latency_ms_1", lambda: latency(1))
     _try(row, "latency_ms_8", lambda: latency(8))
     row["inference_memory_bytes"] = peak_bytes(engine.device)
+    tell(row)
+    size = job["train_batch"]
     _try(
         row,
         "train_images_per_second",
-        lambda: SHARED.batch_size / _step_seconds(method, tokenizer, side, engine, job["seconds"]),
+        lambda: size / _step_seconds(method, tokenizer, side, size, engine, job["seconds"]),
     )
     row["train_memory_bytes"] = peak_bytes(engine.device)
-    return row
+    tell(row)
 
 
 def _try(row: dict[str, Any], name: str, action: Callable[[], float]) -> None:
@@ -102,17 +106,22 @@ def _latency(method: nn.Module, side: int, size: int, engine: Engine, budget: fl
 
 
 def _step_seconds(
-    method: nn.Module, tokenizer: Tokenizer | None, side: int, engine: Engine, budget: float
+    method: nn.Module,
+    tokenizer: Tokenizer | None,
+    side: int,
+    size: int,
+    engine: Engine,
+    budget: float,
 ) -> float:
-    """Median seconds of a training step: encode, forward, backward, optimizer.
+    """Median seconds of a training step on `size` images: encode, forward, backward, optimizer.
 
     Latents are encoded in each step, as they are for continuously augmented images.
     """
     full: Any = method.train()
     kinds = getattr(method, "latent_inputs", ("image", "mask"))
     optimizer = make_optimizer(method, SHARED)
-    images = torch.rand(SHARED.batch_size, 3, side, side, device=engine.device)
-    masks = torch.zeros(SHARED.batch_size, 1, side, side, device=engine.device)
+    images = torch.rand(size, 3, side, side, device=engine.device)
+    masks = torch.zeros(size, 1, side, side, device=engine.device)
     masks[..., : side // 4, : side // 4] = 1
 
     def once() -> None:
@@ -169,12 +178,15 @@ def main() -> None:
     """One job from standard input; whatever libraries print goes to standard error."""
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+
+    def tell(row: dict[str, Any]) -> None:
+        channel.write(json.dumps(row) + "\n")
+        channel.flush()
+
     try:
-        row = measure(json.load(sys.stdin))
+        measure(json.load(sys.stdin), tell)
     except BenchError as error:
-        row = {"notes": [str(error)]}
-    json.dump(row, channel)
-    channel.close()
+        tell({"notes": [str(error)]})
 
 
 if __name__ == "__main__":

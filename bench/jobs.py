@@ -34,7 +34,7 @@ from bench.cells import (
 from bench.checkpoints import save_tensors
 from bench.contracts import BuildContext, FullMethod, MethodSpec, Tokenizer
 from bench.disk import disk_errors
-from bench.errors import BenchError
+from bench.errors import BenchError, faults
 from bench.files import write_json, write_with
 from bench.latents import LatentSource
 from bench.losses import LogitsMethod
@@ -103,12 +103,11 @@ def validated(model: Any, values: dict[str, Any], what: str) -> Any:
     try:
         return model(**values)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}={e['input']!r}: {e['msg']}" for e in error.errors()
+        known = ", ".join(
+            f"{k}={f.default!r}" for k, f in model.model_fields.items() if not f.is_required()
         )
-        known = ", ".join(f"{k}={f.default!r}" for k, f in model.model_fields.items())
         raise BenchError(
-            f"Settings of {what}: {faults}. Known settings and defaults: {known or 'none'}."
+            f"Settings of {what}: {faults(error)}. Known settings and defaults: {known or 'none'}."
         ) from error
 
 

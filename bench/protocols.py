@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from bench.errors import BenchError, unknown_name
+from bench.errors import BenchError, faults, unknown_name
 from bench.paths import PACKAGE
 from bench.recipes import Frozen
 
@@ -57,12 +57,16 @@ Model = TypeVar("Model", Protocol, Profile)
 
 def _read(model: type[Model], file: Path, name: str) -> Model:
     known = tomllib.loads(file.read_text())
+    kind = model.__name__.lower()
     if name not in known:
-        raise unknown_name(model.__name__.lower(), name, known)
+        raise unknown_name(kind, name, known)
     try:
         return model(name=name, **known[name])
     except ValidationError as error:
-        raise BenchError(f"{file.name}, [{name}]: {error}") from error
+        raise BenchError(
+            f"{file.name}, [{name}] is no {kind}: {faults(error)}. `bench list {kind}s` shows the "
+            "shipped ones."
+        ) from error
 
 
 def get_protocol(name: str) -> Protocol:

@@ -27,6 +27,7 @@ ROW = {
     "device": "cpu",
     "threads": 2,
     "precision": "fp32",
+    "train_batch": 8,
     "note": "",
 }
 GAP = {key: None for key in ROW} | {
@@ -34,6 +35,7 @@ GAP = {key: None for key in ROW} | {
     "device": "cpu",
     "threads": 2,
     "precision": "fp32",
+    "train_batch": 8,
     "note": "killed, most often for want of memory",
 }
 
@@ -58,7 +60,7 @@ def measured(tmp_path_factory):
         "                  summary='none', citation='none')\n"
     )
     use_plugin_files([file])
-    return profile_methods(["ege_unet", "unbuildable"], image_size=32, seconds=0.02)
+    return profile_methods(["ege_unet", "unbuildable"], image_size=32, train_batch=2, seconds=0.02)
 
 
 def test_a_method_is_measured_in_every_column(measured):
@@ -88,16 +90,21 @@ def test_unknown_names_are_refused_before_measuring(monkeypatch):
 def test_a_killed_process_and_an_endless_one_say_so(monkeypatch):
     killed = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
     endless = [sys.executable, "-c", "import time; time.sleep(60)"]
+    tell = 'print(\'{"latency_ms_1": 5.0, "notes": []}\', flush=True)'
+    late = [sys.executable, "-c", f"import os; {tell}; os.kill(os.getpid(), 9)"]
+    too_much = "killed, most often for want of memory: a smaller --train-batch needs less"
     real = efficiency.subprocess.run
-    for command, timeout, reason in (
-        (killed, 60, "killed, most often for want of memory"),
-        (endless, 0.2, "not finished after 0.2 s"),
+    for command, timeout, reason, kept in (
+        (killed, 60, too_much, None),
+        (endless, 0.2, "not finished after 0.2 s", None),
+        (late, 60, too_much, 5.0),
     ):
         monkeypatch.setattr(
             efficiency.subprocess, "run", lambda _, command=command, **k: real(command, **k)
         )
         frame = profile_methods(["unet"], timeout=timeout)
         assert frame["note"].tolist() == [reason]
+        assert frame["latency_ms_1"].tolist() == [kept]
 
 
 def test_the_table_shows_gaps_and_their_reasons():
@@ -106,6 +113,7 @@ def test_the_table_shows_gaps_and_their_reasons():
     assert lines[3] == "| big [1]" + " | –" * 8 + " |"
     assert lines[-1] == "[1] big: killed, most often for want of memory."
     assert "Weights are random" in lines[5]
+    assert "steps of 8 images" in lines[5]
 
 
 def test_partial_inference_and_another_size_are_footnotes():

@@ -195,7 +195,7 @@ def predict(
     results: Annotated[Path, typer.Option("--results", help="Folder of results.")] = Path(
         "results"
     ),
-    device: Annotated[str, typer.Option(help="cpu or cuda:0.")] = "cpu",
+    device: opt.Device = "auto",
     plugin: opt.Plugins = None,
 ) -> None:
     """Segment images with a trained cell; masks are PNG files at each image's own size."""
@@ -203,7 +203,7 @@ def predict(
     folder = _cell_folder(cell, results)
     from bench.segment import segment_files
 
-    for file in segment_files(folder, images, out, device):
+    for file in segment_files(folder, images, out, opt.one_device(device)):
         console.print(file)
 
 
@@ -252,7 +252,9 @@ def new(
 
 def profile(
     methods: Annotated[str, typer.Option(help="Comma-separated, or `all`.")] = "all",
-    device: Annotated[str, typer.Option(help="cpu or cuda:0.")] = "cpu",
+    device: opt.Device = "auto",
+    precision: Annotated[opt.Precision, typer.Option(help="Numerics.")] = "fp32",
+    train_batch: Annotated[int, typer.Option(min=2, help="Images of a training step.")] = 8,
     out: opt.Out = Path("results"),
     plugin: opt.Plugins = None,
 ) -> None:
@@ -260,11 +262,17 @@ def profile(
     use_plugin_files(plugin or [])
     from rich.markdown import Markdown
 
-    from bench.efficiency import profile_methods, to_markdown, write_efficiency
+    from bench.efficiency import profile_methods, summary, to_markdown, write_efficiency
     from bench.registry import plain_method_names
 
     names = tuple(plain_method_names()) if methods == "all" else opt.names(methods)
-    frame = profile_methods(names, device)
+    frame = profile_methods(
+        names,
+        opt.one_device(device),
+        precision=precision,
+        train_batch=train_batch,
+        on_row=lambda row: console.print(summary(row), highlight=False, soft_wrap=True),
+    )
     console.print(Markdown(to_markdown(frame)))
     for file in write_efficiency(frame, out / "efficiency"):
         console.print(file)

@@ -1,19 +1,30 @@
 """Options that several commands share, and reading their values."""
 
 import json
+import re
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from bench.errors import BenchError, unknown_name
+from bench.errors import BenchError
 from bench.matrices import Choices
 from bench.protocols import Profile, Protocol, get_profile, get_protocol
+from bench.published import load_edition
 
 console = Console()
 if not console.is_terminal:
     console = Console(width=132)  # a log or a pipe has no width; tables need room
+
+
+def _known_edition(name: str | None) -> str | None:
+    if name is not None:
+        load_edition(name)
+    return name
+
 
 Data = Annotated[
     Path | None,
@@ -27,24 +38,61 @@ Plugins = Annotated[
 Cards = Annotated[
     list[Path] | None, typer.Option("--card", help="Dataset card of your own; repeatable.")
 ]
-Grid = Literal["network", "native"]
 Published = Annotated[
-    str | None, typer.Option(help="Show an edition's numbers beside: aaai2025 or arxiv-v1.")
+    str | None,
+    typer.Option(
+        callback=_known_edition, help="Show an edition's numbers beside: aaai2025 or arxiv-v1."
+    ),
 ]
-GridName = Annotated[str, typer.Option("--grid", help="Scores on the network or native grid.")]
+Grid = Annotated[Literal["network", "native"], typer.Option(help="Where scores are taken.")]
+Part = Literal["test", "all"]
+Precision = Literal["fp32", "bf16"]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def grid(name: str) -> Grid:
-    """The grid called `name`; BenchError if there is none."""
-    if name == "network" or name == "native":
-        return name  # type: ignore[return-value]
-    raise unknown_name("grid", name, ("network", "native"))
 
 
 def names(text: str | None) -> tuple[str, ...]:
     """The names in a comma-separated option."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def devices(text: str) -> tuple[str, ...]:
+    """The devices in `auto`, `cpu`, `cuda` or `cuda:0,cuda:1`; BenchError for any other name.
+
+    `auto` is the GPU where there is one. torch is not asked: a run with nothing to train does
+    without it.
+    """
+    gpu = "cuda" if shutil.which("nvidia-smi") else "cpu"
+    found = names(gpu if text == "auto" else text)
+    for name in found or ("",):
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+            raise BenchError(f"--device {name!r}: write auto, cpu, cuda or cuda:0,cuda:1.")
+    return found
+
+
+def require_devices(found: Iterable[str]) -> None:
+    """BenchError for a GPU that torch does not see."""
+    asked = [name for name in found if name != "cpu"]
+    if not asked:
+        return
+    import torch
+
+    there = torch.cuda.device_count()
+    for name in asked:
+        if int(name.partition(":")[2] or 0) >= there:
+            raise BenchError(
+                f"--device {name}: torch sees {there} CUDA devices here. Give another, use "
+                "--device cpu, or install the CUDA build of torch."
+            )
+
+
+def one_device(text: str) -> str:
+    """The single device of a command that uses one; BenchError unless it is at hand."""
+    found = devices(text)
+    if len(found) != 1:
+        raise BenchError(f"--device {text!r}: this command uses one device.")
+    require_devices(found)
+    return found[0]
 
 
 def seeds(text: str) -> tuple[int, ...]:

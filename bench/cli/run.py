@@ -1,7 +1,7 @@
 """`bench run` and `bench report`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -34,7 +34,8 @@ def run(
         str, typer.Option(help="paper, clean, grouped or FILE.toml:NAME.")
     ] = "clean",
     recipe: Annotated[
-        str | None, typer.Option(help="shared or native; the protocol's if left out.")
+        Literal["shared", "native"] | None,
+        typer.Option(help="shared or native; the protocol's if left out."),
     ] = None,
     profile: Annotated[
         str | None, typer.Option(help="demo, paper, smoke or FILE.toml:NAME.")
@@ -46,10 +47,10 @@ def run(
     tokenizer: Annotated[
         str | None, typer.Option(help="NAME or NAME@LOCATION for every cell.")
     ] = None,
-    part: Annotated[str | None, typer.Option(help="Foreign test cases: test or all.")] = None,
+    part: Annotated[opt.Part | None, typer.Option(help="Foreign test cases.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:0,cuda:1.")] = "auto",
     jobs: Annotated[int | None, typer.Option(min=1, help="Cells at a time on each device.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+    precision: Annotated[opt.Precision | None, typer.Option(help="Numerics.")] = None,
     channels_last: Annotated[bool | None, typer.Option(help="Memory layout.")] = None,
     compile_: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="torch.compile.")
@@ -60,7 +61,7 @@ def run(
     plugin: opt.Plugins = None,
     card: opt.Cards = None,
     published: opt.Published = None,
-    grid: opt.GridName = "network",
+    grid: opt.Grid = "network",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
 ) -> None:
     """Run every missing cell of a matrix, then print its tables and draw its figures."""
@@ -97,7 +98,7 @@ def run(
         )
     from bench import report as reports  # pandas: only once there is something to report
 
-    reports.of_run(asked, tasks, out, published, console, opt.grid(grid))
+    reports.of_run(asked, tasks, out, published, console, grid)
     if failed:
         raise typer.Exit(1)
 
@@ -105,14 +106,11 @@ def run(
 def _devices(device: str, jobs: int | None) -> tuple[tuple[str, ...], int]:
     """(a device per worker, CPU threads of each). Asking for GPUs must not import torch here."""
     import os
-    import shutil
 
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    if device == "auto":
-        device = "cuda" if shutil.which("nvidia-smi") else "cpu"
-    named = opt.names(device)
+    named = opt.devices(device)
     if named == ("cpu",):
         count = jobs or min(cores, 4)
         return ("cpu",) * count, max(1, cores // count)
@@ -140,6 +138,7 @@ def _run(tasks: list[Task], options: RunOptions, sources: Sources) -> None:
         todo = sum(task.state in ("train", "score") for task in tasks)
         if not todo:
             return
+        opt.require_devices(options.devices)
         overall = progress.add_task("all cells", total=todo, note="")
         bars: dict[str, TaskID] = {}
 
@@ -183,8 +182,8 @@ def report(
     selection: Annotated[str | None, typer.Option(help="Only cells of this rule.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Only cells of this size.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Only cells of this length.")] = None,
-    part: Annotated[str, typer.Option(help="Foreign test cases: test or all.")] = "test",
-    grid: opt.GridName = "network",
+    part: Annotated[opt.Part, typer.Option(help="Foreign test cases.")] = "test",
+    grid: opt.Grid = "network",
     published: opt.Published = None,
     out: opt.Out = Path("results"),
 ) -> None:
@@ -199,4 +198,4 @@ def report(
     from bench import report as reports
 
     asked = get_matrix(matrix)
-    reports.rebuild(asked, out, filters, published, opt.grid(grid), part, console)
+    reports.rebuild(asked, out, filters, published, grid, part, console)

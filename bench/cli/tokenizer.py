@@ -68,7 +68,7 @@ def evaluate(
     masks: Annotated[Path | None, typer.Option("--masks", help="Folder of mask images.")] = None,
     threshold: Annotated[int, typer.Option(help="Mask levels above this, with --masks.")] = 127,
     size: Annotated[int, typer.Option(min=32, help="Side of the pictures.")] = 224,
-    device: Annotated[str, typer.Option(help="cpu or cuda:0.")] = "cpu",
+    device: opt.Device = "auto",
     out: opt.Out = Path("results"),
     as_json: opt.Json = False,
     plugin: opt.Plugins = None,
@@ -90,7 +90,8 @@ def evaluate(
     sets = sets or judge.phantom_sets(size)
     short, _, location = name.partition("@")
     tokenizer = get_tokenizer(short).load(location or None)
-    result = judge.evaluate(tokenizer, sets, device)
+    where = opt.one_device(device)
+    result = judge.evaluate(tokenizer, sets, where)
     picture = out / "tokenizers" / f"{short}-{size}.png"
     judge.figure(tokenizer, sets, result, picture)
     if as_json:
@@ -98,7 +99,7 @@ def evaluate(
         return
     print_rows(_rounded(result.table().to_dict("records")), False, f"{name} at {size} px")
     speed = ", ".join(f"{way} {rate:.1f}" for way, rate in result.throughput().items())
-    console.print(f"pictures per second on {device}: {speed}. Worst cases: {picture}")
+    console.print(f"pictures per second on {where}: {speed}. Worst cases: {picture}")
 
 
 def _rounded(rows: list[dict]) -> list[dict]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from bench.cells import CellRequest, TestSet, merge_requests
-from bench.errors import BenchError, unknown_name
+from bench.errors import BenchError, faults, unknown_name
 from bench.protocols import Profile, Protocol
 from bench.recipes import Frozen
 
@@ -82,7 +82,8 @@ def _read(file: Path, name: str) -> Matrix:
         parts = [get_matrix(other) for other in content.pop("include", [])]
         own = Matrix(name=name, **content)
     except (tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
-        raise BenchError(f"Matrix file {file.name} cannot be used: {error}") from error
+        why = faults(error) if isinstance(error, ValidationError) else error
+        raise BenchError(f"Matrix file {file.name} cannot be used: {why}") from error
     return own.model_copy(
         update={
             "cells": tuple(itertools.chain(*(p.cells for p in parts), own.cells)),

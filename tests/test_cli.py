@@ -1,0 +1,70 @@
+"""What the command line says to a mistake: one message, status 2, before any work."""
+
+import sys
+
+import pytest
+
+from bench.cli import main
+from bench.cli.options import devices
+
+RUN = ("run", "--matrix", "ablations")
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """The words of a refusal; fails where the command ran, or wrote anything."""
+
+    def say(*words: str) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["bench", *words])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 2
+        assert not (tmp_path / "results").exists()
+        # Terminals fold long messages inside a frame.
+        return " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+    return say
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "rule"),
+    [
+        ("--precision", "fp64", "'fp64' is not one of 'fp32', 'bf16'"),
+        ("--recipe", "nativ", "'nativ' is not one of 'shared', 'native'"),
+        ("--part", "train", "'train' is not one of 'test', 'all'"),
+        ("--grid", "web", "'web' is not one of 'network', 'native'"),
+        ("--published", "aaai2024", "Did you mean 'aaai2025'?"),
+        ("--device", "gpu", "--device 'gpu': write auto, cpu, cuda or cuda:0,cuda:1."),
+        ("--device", "", "--device '': write auto, cpu, cuda or cuda:0,cuda:1."),
+        ("--seeds", "a", "write numbers like 0,1,2 or 0-4"),
+        ("--set", "width", "write NAME=VALUE"),
+    ],
+)
+def test_a_value_outside_its_rule_is_refused_by_name(refused, option, value, rule):
+    assert rule in refused(*RUN, option, value)
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_any_cell(refused):
+    words = refused(*RUN, "--device", "cpu,cuda:99")
+    assert "--device cuda:99: torch sees" in words
+
+
+def test_commands_that_use_one_device_say_so(refused):
+    words = refused("profile", "--methods", "ege_unet", "--device", "cpu,cpu")
+    assert "--device 'cpu,cpu': this command uses one device." in words
+
+
+def test_a_profile_of_ones_own_is_explained_field_by_field(refused, tmp_path):
+    (tmp_path / "own.toml").write_text('[tiny]\ntitle = "tiny"\nphantoms = true\nimage_size = 8\n')
+    words = refused(*RUN, "--profile", "own.toml:tiny")
+    assert "own.toml, [tiny] is no profile: image_size=8: Input should be greater" in words
+    assert "precision: Field required" in words
+
+
+def test_auto_is_the_gpu_where_there_is_one(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert devices("auto") == ("cuda",)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert devices("auto") == ("cpu",)
+    assert devices("cuda:0, cuda:1") == ("cuda:0", "cuda:1")
