@@ -210,23 +210,41 @@ def _cell(value: Any, factor: float, decimals: int) -> str:
 
 
 def _draw(frame: pd.DataFrame, folder: Path, name: str) -> list[Path]:
-    """Bars of latency, throughput and memory per method; missing values are said so."""
-    from bench.plots.style import COLOURS, new_figure, save, styled
+    """Latency, throughput and memory per method, each with its number; gaps are said so.
+
+    Points, not bars: a bar's length means nothing on a logarithmic axis.
+    """
+    from bench.plots.style import COLOURS, MARKERS, new_figure, save, styled
 
     panels = ("latency_ms_1", "train_images_per_second", "train_memory_bytes")
     labels = [_label(row) for row in frame.to_dict("records")]
+    where = _conditions(frame)
     with styled():
-        title = f"Efficiency on {_device_name(str(frame['device'].iloc[0]))}, random weights"
+        title = (
+            f"Efficiency on {where['device_name']}, {where['threads']} threads, "
+            f"{where['precision']}, training steps of {where['train_batch']} images, random weights"
+        )
         figure = new_figure(9, 0.8 + 0.22 * len(frame), title)
         axes = figure.subplots(1, len(panels), sharey=True)
-        for axis, column, colour in zip(axes, panels, COLOURS, strict=False):
-            header, factor, _ = COLUMNS[column]
+        for axis, column, colour, marker in zip(axes, panels, COLOURS, MARKERS, strict=False):
+            header, factor, decimals = COLUMNS[column]
             values = pd.to_numeric(frame[column]) * factor
-            axis.barh(range(len(labels)), values.fillna(0), color=colour)
-            for position in values.index[values.isna()]:
-                axis.annotate(" not measured", (0, position), va="center", fontsize=7)
-            if values.max() > 30 * values[values > 0].min():
-                axis.set_xscale("log")
+            axis.set_xscale("log")
+            axis.plot(values, range(len(labels)), marker, color=colour)
+            for position, value in enumerate(values):
+                gap = pd.isna(value)
+                axis.annotate(
+                    "not measured" if gap else f"{value:,.{decimals}f}",
+                    (0 if gap else value, position),
+                    xycoords=axis.get_yaxis_transform() if gap else "data",
+                    xytext=(5, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=7,
+                )
+            axis.margins(x=0.25)  # room for the numbers beside the points
+            axis.xaxis.set_major_formatter("{x:,g}")
+            axis.xaxis.set_minor_formatter("")
             axis.set_xlabel(header)
         axes[0].set_yticks(range(len(labels)), labels)
         axes[0].invert_yaxis()

@@ -21,7 +21,7 @@ from bench.contracts import Batch, BuildContext, Tokenizer
 from bench.describe import IMAGE_SIDE, describe_method, one_inference
 from bench.errors import BenchError
 from bench.jobs import as_full_method
-from bench.memory import peak_bytes
+from bench.memory import peak_bytes, start_peak
 from bench.predict import Engine
 from bench.protocols import get_profile
 from bench.recipes import SHARED
@@ -61,6 +61,8 @@ def measure(job: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> None
     row["inference_memory_bytes"] = peak_bytes(engine.device)
     tell(row)
     size = job["train_batch"]
+    if not start_peak(engine.device):
+        row["notes"].append("this system gives one peak memory for inference and training")
     _try(
         row,
         "train_images_per_second",
