@@ -88,9 +88,7 @@ def describe_method(
         licence=spec.licence,
         count_explanation=spec.count_explanation,
         settings=setting_infos(chosen),
-        settings_help=inspect.cleandoc(spec.settings.__doc__ or "")
-        if spec.settings.model_fields
-        else "",
+        settings_help=settings_help(spec.settings),
         recipe=spec.recipe,
         sizes=sizes_in_words(spec.size),
         tokenizer=spec.tokenizer,
@@ -156,6 +154,12 @@ def one_inference(module: nn.Module) -> Callable[[Tensor], Tensor]:
     return method.predict_step if hasattr(method, "predict_step") else method.predict
 
 
+def settings_help(model: type[Settings]) -> str:
+    """What the settings' docstring says of them, and those of the settings that it inherits."""
+    own = [cls for cls in model.__mro__ if issubclass(cls, Settings) and cls is not Settings]
+    return "\n\n".join(inspect.cleandoc(cls.__doc__ or "") for cls in own)
+
+
 def setting_infos(settings: Settings) -> tuple[SettingInfo, ...]:
     """One entry per option, in the order of the class."""
     values = settings.model_dump(mode="json")
@@ -180,6 +184,8 @@ def type_in_words(annotation: Any) -> str:
         return " | ".join(map(type_in_words, inner))
     if annotation is type(None):
         return "none"
+    if inner[1:] == (...,):
+        return f"list of {type_in_words(inner[0])}"
     if origin is None:
         return getattr(annotation, "__name__", str(annotation))
     return f"{origin.__name__}[{', '.join(map(type_in_words, inner))}]"

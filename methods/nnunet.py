@@ -30,6 +30,7 @@ HEAD_WEIGHTS = (8 / 15, 4 / 15, 2 / 15, 1 / 15)  # 1, 1/2, 1/4, 1/8, normalised;
 class NnUNetSettings(Settings):
     """base_channels: width of the first stage, doubled up to 16 times it.
 
+    normalisation: "rgb" keeps images in [0, 1], "zscore" standardises each image's channels.
     mirroring: average the logits over both flips and their combination when predicting.
     """
 

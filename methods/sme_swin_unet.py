@@ -116,7 +116,8 @@ class SMESwinUNetSettings(Settings):
 
     pretrained: "imagenet" (the paper: Swin-T on ImageNet-1k), "none", or the path of a safetensors
     file in timm's layout. embed_dim: a multiple of 6: the heads of the first stage, and half of it
-    is the width of the superpixel branch.
+    is the width of the superpixel branch. drop_path: rate of the last blocks' stochastic depth,
+    which grows from 0.
     """
 
     pretrained: Literal["imagenet", "none"] | str = "imagenet"

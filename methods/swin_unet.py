@@ -103,7 +103,8 @@ class SwinUNetSettings(Settings):
     """Options of SwinUNet; the defaults are the published network.
 
     pretrained: "imagenet" (the paper: Swin-T on ImageNet-1k), "none", or the path of a safetensors
-    file in timm's layout. embed_dim: a multiple of 3, the heads of the first stage.
+    file in timm's layout. embed_dim: a multiple of 3, the heads of the first stage. drop_path: rate of
+    the last blocks' stochastic depth, which grows from 0.
     """
 
     pretrained: Literal["imagenet", "none"] | str = "imagenet"

@@ -100,7 +100,11 @@ class UCTransNet(nn.Module):
 
 
 class UCTransNetSettings(Settings):
-    """Options of UCTransNet; the defaults are the published network."""
+    """Options of UCTransNet; the defaults are the published network.
+
+    base_channels: width of the first level. layers: depth of the channel transformer. dropout: of
+    its embeddings and attention.
+    """
 
     base_channels: int = Field(64, gt=0)
     layers: int = Field(4, gt=0)

@@ -1,6 +1,7 @@
 """What `bench describe` says: counts to the unit, on the meta device, without weights."""
 
 import math
+import re
 from typing import Literal
 
 import pytest
@@ -75,6 +76,14 @@ def test_settings_are_listed_with_type_default_and_value():
     assert facts.sizes == "multiples of 16 px"
 
 
+@pytest.mark.parametrize("name", plain_method_names())
+def test_every_setting_is_explained(name):
+    facts = describe_method(name)
+    names = [setting.name for setting in facts.settings]
+    told = [n for n in names if re.search(rf"\b{n}(, \w+)*:", facts.settings_help)]
+    assert told == names
+
+
 def test_json_keys_that_scripts_rely_on():
     facts = describe_method("unet", {"base_channels": 2}).model_dump(mode="json")
     assert {"trainable_params", "total_params", "gmacs_224", "param_shapes"} <= facts.keys()
@@ -121,6 +130,7 @@ def test_gmacs_of_one_convolution():
         (Literal["lm", "seg"], "lm | seg"),
         (str | None, "str | none"),
         (tuple[int, int], "tuple[int, int]"),
+        (tuple[Literal["a", "b"], ...], "list of a | b"),
     ],
 )
 def test_types_in_a_users_words(annotation, words):

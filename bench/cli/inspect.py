@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from bench.cli import options as opt
@@ -33,8 +34,8 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool, title: str = "") -> No
         print(json.dumps(rows, indent=2))
         return
     table = Table(title=title or None, show_edge=False)
-    for column in rows[0] if rows else ():
-        table.add_column(column, overflow="fold")
+    for index, column in enumerate(rows[0] if rows else ()):
+        table.add_column(column, overflow="fold", no_wrap=index == 0)  # names are to be copied
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     console.print(table if rows else "nothing")
@@ -79,10 +80,7 @@ def _rows(kind: str, out: Path, cards: list[Path]) -> list[dict[str, Any]]:
 
     match kind:
         case "methods":
-            return [
-                {"name": name, "summary": "" if name.endswith(":...") else summary(name)}
-                for name in method_names()
-            ]
+            return [{"name": name, "summary": summary(name)} for name in method_names()]
         case "tokenizers":
             return [get_tokenizer(name).row() for name in tokenizer_names()]
         case "datasets":
@@ -106,6 +104,8 @@ def _rows(kind: str, out: Path, cards: list[Path]) -> list[dict[str, Any]]:
     return [
         {
             "id": cell.id,
+            "changed": ", ".join(f"{k}={v}" for k, v in cell.key.changed.items()),
+            "tokenizer": cell.key.tokenizer.name if cell.key.tokenizer else None,
             "status": cell.status,
             "profile": cell.key.profile,
             "protocol": cell.key.protocol,
@@ -148,9 +148,34 @@ def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
         return
     table = Table(show_header=False, show_edge=False)
     for key, value in facts.items():
-        text = value if isinstance(value, str) else json.dumps(value)
-        table.add_row(f"[bold]{key}[/]", text if len(text) < 900 else f"{text[:900]} ... (--json)")
+        text = _words(value)
+        text = text if len(text) < 900 else f"{text[:900]} ... (--json)"
+        table.add_row(f"[bold]{key}[/]", escape(text))
     console.print(table)
+
+
+def _words(value: Any) -> str:
+    """A value for reading: NAME=VALUE of a record, records a line each."""
+    match value:
+        case None | []:
+            return "–"
+        case [str(), *_]:
+            return "\n".join(value)
+        case dict():
+            return ", ".join(f"{name}={_inside(part)}" for name, part in value.items())
+        case [dict(), *_]:
+            return "\n".join(_words(part) for part in value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _inside(value: Any) -> str:
+    """A value within a record: its own records in parentheses."""
+    match value:
+        case dict() | [dict(), *_]:
+            return f"({_words(value)})"
+        case [str(), *_]:
+            return json.dumps(value)
+    return _words(value)
 
 
 def show(cell: str, as_json: opt.Json = False, out: opt.Out = Path("results")) -> None:
