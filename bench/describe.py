@@ -8,7 +8,7 @@ import inspect
 import types
 import typing
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, Union
 
 import torch
@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule, Tokenizer
 from bench.jobs import as_full_method, validated
 from bench.protocols import get_profile
+from bench.published import Edition
 from bench.recipes import Frozen, Recipe
 from bench.registry import choose_tokenizer, get_method
 
@@ -100,6 +101,30 @@ def describe_method(
         inference="predict_step" if hasattr(module, "predict_step") else "predict",
         param_shapes=shape_counts(trainable(module)),
     )
+
+
+def count_rows(names: Iterable[str], edition: Edition | None = None) -> list[dict[str, Any]]:
+    """The paper's column of parameters, without a training: a row per method at default settings.
+
+    Keys: method, trainable, total, gmacs_224; with an edition also printed_m (its number as
+    printed, None where it prints none) and why (what explains a difference). Raises BenchError for
+    an unknown method.
+    """
+    rows = []
+    for name in names:
+        facts = describe_method(name)
+        row: dict[str, Any] = {
+            "method": name,
+            "trainable": facts.trainable_params,
+            "total": facts.total_params,
+            "gmacs_224": round(facts.gmacs_224, 4),
+        }
+        if edition is not None:
+            number = edition.find(name, "params_m")
+            row["printed_m"] = None if number is None else number.printed
+            row["why"] = facts.count_explanation
+        rows.append(row)
+    return rows
 
 
 def build_without_weights(

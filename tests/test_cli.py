@@ -55,6 +55,12 @@ def test_commands_that_use_one_device_say_so(refused):
     assert "--device 'cpu,cpu': this command uses one device." in words
 
 
+def test_a_description_wants_a_name_of_one(refused):
+    assert "Which dataset? Give a name: bench describe dataset NAME." in refused(
+        "describe", "dataset"
+    )
+
+
 def test_a_profile_of_ones_own_is_explained_field_by_field(refused, tmp_path):
     (tmp_path / "own.toml").write_text('[tiny]\ntitle = "tiny"\nphantoms = true\nimage_size = 8\n')
     words = refused(*RUN, "--profile", "own.toml:tiny")

@@ -9,8 +9,16 @@ import torch
 from torch import nn
 
 from bench.contracts import SizeRule
-from bench.describe import describe_method, gmacs, shape_counts, sizes_in_words, type_in_words
+from bench.describe import (
+    count_rows,
+    describe_method,
+    gmacs,
+    shape_counts,
+    sizes_in_words,
+    type_in_words,
+)
 from bench.errors import BenchError
+from bench.published import load_edition
 from bench.registry import plain_method_names
 
 # Trainable parameters and GMACs at 224, each recounted from the released code.
@@ -82,6 +90,16 @@ def test_every_setting_is_explained(name):
     names = [setting.name for setting in facts.settings]
     told = [n for n in names if re.search(rf"\b{n}(, \w+)*:", facts.settings_help)]
     assert told == names
+
+
+def test_counts_stand_beside_the_printed_ones_with_the_reason():
+    rows = count_rows(["unet", "dsu"], load_edition("aaai2025"))
+    assert [(row["trainable"], row["printed_m"]) for row in rows] == [
+        (14_751_873, "14.0"),
+        (39_633_729, None),
+    ]
+    assert rows[0]["why"].startswith("The paper prints 14.0 M")
+    assert count_rows(["unet"])[0].keys() == {"method", "trainable", "total", "gmacs_224"}
 
 
 def test_json_keys_that_scripts_rely_on():

@@ -12,6 +12,7 @@ from bench.cli import options as opt
 from bench.cli.options import console
 from bench.errors import BenchError, unknown_name
 from bench.paths import data_root
+from bench.published import load_edition
 from bench.registry import method_names, summary, tokenizer_names, use_plugin_files
 
 KINDS = ("methods", "tokenizers", "datasets", "matrices", "protocols", "profiles", "cells")
@@ -116,15 +117,27 @@ def _rows(kind: str, out: Path, cards: list[Path]) -> list[dict[str, Any]]:
 
 
 def describe(
-    kind: Annotated[str, typer.Argument(help="method or dataset")],
-    name: str,
+    kind: Annotated[str, typer.Argument(help="method, methods or dataset")],
+    name: Annotated[str | None, typer.Argument(help="Not with `methods`: a row each.")] = None,
     assigned: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE")] = None,
     as_json: opt.Json = False,
     plugin: opt.Plugins = None,
     card: opt.Cards = None,
+    published: opt.Published = None,
 ) -> None:
-    """Everything known of a method (settings, recipe, counts, citation) or a dataset."""
+    """All of a method (settings, recipe, counts, citation) or a dataset, or the counts of all."""
     use_plugin_files(plugin or [])
+    if kind == "methods":
+        from bench.describe import count_rows
+        from bench.registry import plain_method_names
+
+        edition = None if published is None else load_edition(published)
+        print_rows(
+            count_rows(plain_method_names(), edition), as_json, "parameters, GMACs at 224 px"
+        )
+        return
+    if name is None:
+        raise BenchError(f"Which {kind}? Give a name: bench describe {kind} NAME.")
     if kind == "dataset":
         from bench.cards import list_cards
 
@@ -138,7 +151,7 @@ def describe(
         settings, _ = opt.assignments(assigned)
         facts = describe_method(name, settings).model_dump(mode="json")
     else:
-        raise unknown_name("kind", kind, ("method", "dataset"))
+        raise unknown_name("kind", kind, ("method", "methods", "dataset"))
     _print_facts(facts, as_json)
 
 
