@@ -95,9 +95,7 @@ POLICIES: dict[str, Augmentation] = {
     ),
 }
 
-POLICIES["gms"] = POLICIES[
-    "shared"
-]  # the shared policy is GMS's own; its native recipe names it so
+POLICIES["gms"] = POLICIES["shared"]  # GMS's own policy is the shared one
 
 
 def policy(name: str) -> Augmentation:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bench.arrays import CaseArrays
 from bench.augment import VIEWS, apply_view
+from bench.batches import to_images
 from bench.contracts import Tokenizer
 from bench.disk import disk_errors
 from bench.errors import BenchError
@@ -126,7 +127,7 @@ class LatentSource:
     def _write(self, path: Path, start: int, view: int) -> None:
         part = slice(start, start + SHARD)
         pixels = torch.from_numpy(self.arrays.images[part].copy()).to(self.device)
-        images = pixels.permute(0, 3, 1, 2).float().div_(255)
+        images = to_images(pixels)
         masks = torch.from_numpy(self.arrays.masks[part].copy()).to(self.device)
         latents = self._encode(
             apply_view(images, view), apply_view(masks[:, None].float(), view), "fp32"

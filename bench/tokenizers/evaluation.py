@@ -21,6 +21,7 @@ from torch import Tensor
 
 from bench import phantoms
 from bench.arrays import load_arrays
+from bench.batches import to_images
 from bench.errors import BenchError
 from bench.files import write_with
 from bench.metrics.case import score_case
@@ -184,7 +185,7 @@ def _mask_scores(
 def _image_scores(
     tokenizer: FrozenTokenizer, images: NDArray[np.uint8], result: Evaluation, latents: "_Latents"
 ) -> list[dict[str, Any]]:
-    inputs = torch.tensor(images).permute(0, 3, 1, 2).float() / 255
+    inputs = to_images(torch.tensor(images))
     decoded = _there_and_back(tokenizer, inputs, result, latents).clamp(0, 1)
     noise = psnr(decoded, inputs)
     pairs = zip(
@@ -302,7 +303,7 @@ def _pictures(tokenizer: FrozenTokenizer, cases: EvalSet, at: int) -> dict[str, 
     decoded = tokenizer.decode(tokenizer.encode(mask_images(mask).to(device)))
     found: dict[str, Any] = {}
     if cases.images is not None:
-        image = torch.from_numpy(cases.images[at].copy()).permute(2, 0, 1)[None].float() / 255
+        image = to_images(torch.tensor(cases.images[at : at + 1]))
         back = tokenizer.decode(tokenizer.encode(image.to(device))).clamp(0, 1)[0]
         found = {"image": image[0].permute(1, 2, 0), "decoded image": back.permute(1, 2, 0).cpu()}
     wrong = (binary(decoded)[0] != mask[0]).astype(float)

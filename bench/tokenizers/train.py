@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench import phantoms
+from bench.batches import to_images
 from bench.errors import BenchError
 from bench.files import write_bytes, write_json, write_text, write_with
 from bench.provenance import environment
@@ -303,8 +304,7 @@ def held_out(count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
     """Pictures (count, 3, size, size) in [0, 1] and masks 0/1 (count, 1, size, size)."""
     images = np.stack([paint_image(HELD_OUT + i, size, seed) for i in range(count)])
     masks = np.stack([paint_mask(HELD_OUT + i, size, seed) for i in range(count)])
-    pictures = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    return pictures, torch.from_numpy(masks)[:, None].float()
+    return to_images(torch.from_numpy(images)), torch.from_numpy(masks)[:, None].float()
 
 
 def run_training(
