@@ -84,7 +84,7 @@ def training_line(records: Sequence[CellRecord]) -> str:
     for record in records:
         lengths.setdefault(record.key.recipe, set()).add(record.key.epochs)
     recipes = [
-        f"{name} ({', '.join(map(str, sorted(epochs)))} epochs)"
+        f"{name} ({', '.join(map(str, sorted(epochs)))} epoch{'s' * (epochs != {1})})"
         for name, epochs in sorted(lengths.items())
     ]
     tokenizers = sorted(
