@@ -41,7 +41,8 @@ class MethodDescription(Frozen):
     one that the counts below include. total_params: trainable, frozen and the tokenizer's, each
     tensor once. gmacs_224: 1e9 multiply-accumulates of one inference on one image of 224 px, as
     the harness runs it: on a network of side `network_side_224`, tokenizer included. inference: what
-    was counted, `predict_step` where a whole `predict` repeats it (sampling steps, mirrored views). param_shapes: [[shape, count], ...] of the trainable tensors, sorted.
+    was counted, `predict_step` where a whole `predict` repeats it (sampling steps, mirrored views).
+    param_shapes: [[shape, count], ...] of the trainable tensors, sorted.
     """
 
     name: str

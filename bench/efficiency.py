@@ -49,9 +49,10 @@ def profile_methods(
     Columns: method, title, the keys of `COLUMNS` in their units (counts, 1e9 multiply-accumulates,
     ms, images/s, bytes), network_side (px), inference ("predict", or one "predict_step" of it),
     baseline_memory_bytes (of the process before the method is built), device, threads, precision,
-    train_batch (images of a training step), note. Parameters, time and memory include the paper profile's tokenizer. Latency is a median
-    after warm-up; a training step encodes, runs forward, backward and the shared recipe's
-    optimizer. Weights are random. On a CPU, peak memory is the process's; on a GPU, torch's.
+    train_batch (images of a training step), note. Parameters, time and memory include the paper
+    profile's tokenizer. Latency is a median after warm-up; a training step encodes, runs forward,
+    backward and the shared recipe's optimizer. Weights are random. On a CPU, peak memory is the
+    process's; on a GPU, torch's.
     seconds: budget of each measurement. A method that fails, runs out of memory or exceeds
     `timeout` keeps its row, with the reason in `note`.
     Raises BenchError for an unknown name, before anything is measured.
@@ -111,9 +112,10 @@ def _in_own_process(job: dict[str, Any], timeout: float) -> dict[str, Any]:
 
 
 def _told(output: str, failure: str = "") -> dict[str, Any]:
-    """The fullest row that a worker told, and how it failed after that."""
-    whole = [line for line in output.splitlines(keepends=True) if line.endswith("\n")]
-    row = json.loads(whole[-1]) if whole else {"notes": []}
+    """All that a worker told of its row in whole lines, and how it failed after that."""
+    row: dict[str, Any] = {"notes": []}
+    for line in output.splitlines(keepends=True):
+        row |= json.loads(line) if line.endswith("\n") else {}
     row["notes"] += [failure] if failure else []
     return row
 
@@ -140,7 +142,7 @@ def write_efficiency(frame: pd.DataFrame, folder: Path) -> list[Path]:
     return [*written, *_draw(frame, folder, stem)]
 
 
-def summary(row: dict[str, Any]) -> str:
+def row_in_words(row: dict[str, Any]) -> str:
     """A line on one row: what was measured, and the note where there is one."""
     said = [
         f"{header} {_cell(row[column], factor, decimals)}"

@@ -1,7 +1,7 @@
 """Measures one method in a process of its own, so that its peak memory is its own.
 
-Reads a job (JSON) from standard input and writes its row (JSON) to standard output, a line after
-every measurement, so that a kill for want of memory costs only what came after. Run by
+Reads a job (JSON) from standard input and writes its row (JSON) to standard output: a line once the
+method is built, has predicted and has trained, so that a kill costs only what came after. Run by
 `bench.efficiency`. Weights are random: time and memory do not depend on their values.
 """
 
@@ -34,7 +34,8 @@ REPEATS = 30  # at most; fewer where the time budget ends
 def measure(job: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> None:
     """Tell the row of one method, fuller each time; see `bench.efficiency.profile_methods`.
 
-    job: method, device, precision, side (px), train_batch, seconds (budget of each measurement), plugins.
+    job: method, device, precision, side (px), train_batch, seconds (budget of each measurement),
+    plugins.
     """
     use_plugin_files(Path(file) for file in job["plugins"])
     facts = describe_method(job["method"])

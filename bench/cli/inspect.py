@@ -38,7 +38,7 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool, title: str = "") -> No
     for index, column in enumerate(rows[0] if rows else ()):
         table.add_column(column, overflow="fold", no_wrap=index == 0)  # names are to be copied
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        table.add_row(*("" if value is None else escape(str(value)) for value in row.values()))
     console.print(table if rows else "nothing")
 
 
@@ -300,7 +300,7 @@ def profile(
     use_plugin_files(plugin or [])
     from rich.markdown import Markdown
 
-    from bench.efficiency import profile_methods, summary, to_markdown, write_efficiency
+    from bench.efficiency import profile_methods, row_in_words, to_markdown, write_efficiency
     from bench.registry import plain_method_names
 
     names = tuple(plain_method_names()) if methods == "all" else opt.names(methods)
@@ -309,7 +309,7 @@ def profile(
         opt.one_device(device),
         precision=precision,
         train_batch=train_batch,
-        on_row=lambda row: console.print(summary(row), highlight=False, soft_wrap=True),
+        on_row=lambda row: console.print(row_in_words(row), highlight=False, soft_wrap=True),
     )
     console.print(Markdown(to_markdown(frame)))
     for file in write_efficiency(frame, out / "efficiency"):
