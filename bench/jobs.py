@@ -210,11 +210,28 @@ def resolve_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
             f"{request.train} has {job['train_cases']} training cases under this split. Set a "
             f"smaller batch: --set recipe.batch_size={job['train_cases']}."
         )
+    _require_buildable(resolved)
     return {
         "key": resolved.key.model_dump(mode="json"),
         "title": resolved.spec.title,
         "family": resolved.spec.family,
     }
+
+
+_buildable: set[str] = set()
+
+
+def _require_buildable(resolved: Resolved) -> None:
+    """Build the method with its weights, once per worker, and let it go again.
+
+    Weights that cannot be fetched and settings that do not go together show here, before any cell
+    trains, and not when that cell's turn comes.
+    """
+    key = resolved.key
+    what = repr((key.method, key.settings, key.tokenizer, resolved.network_size))
+    if what not in _buildable:
+        build(resolved, Engine(torch.device("cpu")))
+        _buildable.add(what)
 
 
 def train_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:

@@ -61,6 +61,18 @@ def test_a_description_wants_a_name_of_one(refused):
     )
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("methods", "unet"),
+        ("methods", "--set", "width=8"),
+        ("method", "unet", "--published", "aaai2025"),
+    ],
+)
+def test_an_option_that_a_description_would_not_read_is_refused(refused, words):
+    assert "bench describe method" in refused("describe", *words)
+
+
 def test_a_profile_of_ones_own_is_explained_field_by_field(refused, tmp_path):
     (tmp_path / "own.toml").write_text('[tiny]\ntitle = "tiny"\nphantoms = true\nimage_size = 8\n')
     words = refused(*RUN, "--profile", "own.toml:tiny")

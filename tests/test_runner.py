@@ -94,6 +94,15 @@ def test_a_new_test_set_scores_the_trained_cell_without_training_it(bench, tmp_p
     assert after.provenance == before.provenance
 
 
+def test_weights_that_are_not_there_stop_the_run_before_any_cell(bench, tmp_path):
+    words = ("--datasets", "busi", "--set", "pretrained=none.safetensors", *SMOKE)
+    result = bench("run", "-m", "in-domain", "--methods", "swin_unet", *words)
+    assert result.returncode == 2
+    assert "Nothing was trained. swin_unet" in result.stderr
+    assert "No file none.safetensors with pretrained Swin weights" in result.stderr
+    assert not (tmp_path / "results" / "cells").exists()
+
+
 def test_a_cell_that_another_process_trains_is_left_to_it(bench, matrix, tiny, tmp_path, cache):
     words = ("run", "-m", matrix, "--plugin", tiny, "--datasets", "busi", *SMOKE)
     assert bench(*words).returncode == 0

@@ -127,6 +127,14 @@ def describe(
 ) -> None:
     """All of a method (settings, recipe, counts, citation) or a dataset, or the counts of all."""
     use_plugin_files(plugin or [])
+    if assigned and kind != "method":
+        raise BenchError("--set is for one method: bench describe method NAME --set NAME=VALUE.")
+    if published and kind != "methods":
+        raise BenchError("--published is for all: bench describe methods --published EDITION.")
+    if kind == "methods" and name is not None:
+        raise BenchError(
+            f"`describe methods` takes no name. For one: bench describe method {name}."
+        )
     if kind == "methods":
         from bench.describe import count_rows
         from bench.registry import plain_method_names
