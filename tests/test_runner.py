@@ -94,6 +94,18 @@ def test_a_new_test_set_scores_the_trained_cell_without_training_it(bench, tmp_p
     assert after.provenance == before.provenance
 
 
+def test_a_network_of_another_size_is_scored_at_the_common_one(bench, matrix, tiny, tmp_path):
+    text = tiny.read_text().replace("import MethodSpec,", "import MethodSpec, SizeRule,")
+    tiny.write_text(text.replace('title="Tiny",', 'title="Tiny", size=SizeRule(multiple=96),'))
+    result = bench("run", "-m", matrix, "--plugin", tiny, "--datasets", "busi", *SMOKE)
+    assert result.returncode == 0, result.stderr
+    (record,) = cells(tmp_path)
+    assert (record.provenance["network_size"], record.key.image_size) == (96, 64)
+    scores = record.scores("busi", "test")
+    network = scores[scores["grid"] == "network"]
+    assert set(zip(network["height"], network["width"], strict=True)) == {(64, 64)}
+
+
 def test_weights_that_are_not_there_stop_the_run_before_any_cell(bench, tmp_path):
     words = ("--datasets", "busi", "--set", "pretrained=none.safetensors", *SMOKE)
     result = bench("run", "-m", "in-domain", "--methods", "swin_unet", *words)
