@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from bench.recipes import SHARED, Frozen, Recipe
+from bench.core.frozen import Frozen
+from bench.recipes import SHARED, Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

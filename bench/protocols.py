@@ -6,9 +6,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from bench.errors import BenchError, faults, unknown_name
-from bench.paths import PACKAGE
-from bench.recipes import Frozen
+from bench.core.errors import BenchError, faults, unknown_name
+from bench.core.frozen import Frozen
+from bench.core.paths import PACKAGE
 
 Selection = Literal["last", "best-val", "best-test"]
 
@@ -16,7 +16,7 @@ Selection = Literal["last", "best-val", "best-test"]
 class Protocol(Frozen):
     """The rules that make two numbers comparable.
 
-    split: a scheme of bench/splits.py. val_share: share of the training cases held out for
+    split: a scheme of bench/data/splits.py. val_share: share of the training cases held out for
     validation, by group. selection: which epoch's weights are scored. recipe: "shared" for one
     recipe for all, "native" for each method's own. external_part: which cases of a foreign test
     dataset are scored, its "test" part or "all".
@@ -82,7 +82,7 @@ def get_profile(name: str) -> Profile:
 def _locate(shipped: str, name: str) -> tuple[Path, str]:
     file, colon, inner = name.rpartition(":")
     if not colon:
-        return PACKAGE / "data" / shipped, name
+        return PACKAGE / "defaults" / shipped, name
     if not Path(file).is_file():
         raise BenchError(f"No file {file!r}. Write NAME of a shipped one or FILE.toml:NAME.")
     return Path(file), inner
@@ -90,9 +90,9 @@ def _locate(shipped: str, name: str) -> tuple[Path, str]:
 
 def protocol_names() -> list[str]:
     """The shipped protocols."""
-    return list(tomllib.loads((PACKAGE / "data" / "protocols.toml").read_text()))
+    return list(tomllib.loads((PACKAGE / "defaults" / "protocols.toml").read_text()))
 
 
 def profile_names() -> list[str]:
     """The shipped profiles."""
-    return list(tomllib.loads((PACKAGE / "data" / "profiles.toml").read_text()))
+    return list(tomllib.loads((PACKAGE / "defaults" / "profiles.toml").read_text()))

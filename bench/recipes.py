@@ -1,15 +1,10 @@
 """How a method is trained, as data: the shared recipe, and the type of every native one."""
 
-import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-class Frozen(BaseModel):
-    """A record that is checked when built, never changes and refuses unknown fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from bench.core.frozen import Frozen
 
 
 class Recipe(Frozen):
@@ -41,8 +36,10 @@ class Recipe(Frozen):
     steps_per_epoch: int | None = Field(None, gt=0)  # None: one pass over the training cases
     batch_size: int = Field(8, gt=0)
     drop_last: bool = True
-    loss: str = "bce+dice"  # of networks that only map images to logits; see bench/losses.py
-    augmentation: str = "shared"  # see bench/augment.py
+    loss: str = (
+        "bce+dice"  # of networks that only map images to logits; see bench/training/losses.py
+    )
+    augmentation: str = "shared"  # see bench/training/augment.py
     image_size: int | None = Field(None, gt=0)  # None: the profile's
     ema_decay: float | None = Field(None, gt=0, lt=1)
     grad_clip: float | None = Field(None, gt=0)  # max norm
@@ -73,40 +70,3 @@ class Recipe(Frozen):
 SHARED = Recipe(name="shared", schedule_unit="smooth", warmup=5, epochs=1000)
 """One recipe for every method: AdamW 2e-3, cosine with 5 epochs of warm-up, batch 8 (GMS, AAAI
 2025, Implementation Details), flips, quarter turns, small affine and HSV jitter."""
-
-
-def learning_rate(recipe: Recipe, epoch: int, step: int, steps_per_epoch: int) -> float:
-    """The rate of optimizer step `step` (0-based, within `epoch`, 0-based).
-
-    Warm-up rises linearly from `warmup_from` x lr; then the schedule falls from lr to min_lr.
-    Cosine: Loshchilov and Hutter 2017 (arXiv:1608.03983); poly: (1 - t)^power.
-    """
-    if recipe.schedule_unit == "step":
-        now, total = float(epoch * steps_per_epoch + step), recipe.epochs * steps_per_epoch
-    elif recipe.schedule_unit == "epoch":
-        now, total = float(epoch), recipe.epochs
-    else:
-        now, total = epoch + (step + 1) / steps_per_epoch, recipe.epochs
-    if now < recipe.warmup:
-        share = now / recipe.warmup
-        return recipe.lr * (recipe.warmup_from + (1 - recipe.warmup_from) * share)
-    elapsed = now - recipe.warmup
-    return _decayed(recipe, elapsed, max(total - recipe.warmup, 1e-12))
-
-
-def _decayed(recipe: Recipe, elapsed: float, total: float) -> float:
-    span = recipe.lr - recipe.min_lr
-    t = min(elapsed / total, 1.0)
-    match recipe.schedule:
-        case "constant":
-            return recipe.lr
-        case "cosine":
-            return recipe.min_lr + span * 0.5 * (1 + math.cos(math.pi * t))
-        case "poly":
-            return recipe.min_lr + span * (1 - t) ** recipe.power
-        case "linear":
-            return recipe.min_lr + span * (1 - t)
-        case "cosine-restarts":
-            phase = elapsed / (recipe.period or total)
-            phase = phase if recipe.mirrored else phase % 1
-            return recipe.min_lr + span * 0.5 * (1 + math.cos(math.pi * phase))

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from bench.contracts import MethodSpec
-from bench.errors import BenchError, unknown_name
+from bench.core.errors import BenchError, unknown_name
 
 METHODS, FAMILIES, TOKENIZERS = "bench.methods", "bench.method_families", "bench.tokenizers"
 

@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule
-from methods.blocks import UpConcat, conv_leaky
-from methods.recipes import ACC_UNET
+from methods.layers.blocks import UpConcat, conv_leaky
+from methods.layers.recipes import ACC_UNET
 
 
 class AccUNetSettings(Settings):

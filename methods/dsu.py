@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.contracts import BuildContext, MethodSpec
-from methods.deeplab import (
+from methods.layers.deeplab import (
     PARAMETERS,
     RECIPE,
     SIZE,

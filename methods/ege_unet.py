@@ -17,8 +17,8 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, SizeRule
-from bench.losses import soft_dice_loss
 from bench.recipes import Recipe
+from bench.training.losses import soft_dice_loss
 
 SIDE_WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5)  # coarse to fine
 DILATIONS = (1, 2, 5, 7)  # of a bridge's four groups

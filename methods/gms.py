@@ -23,9 +23,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, Tokenizer
-from bench.errors import BenchError
-from bench.losses import soft_dice_loss
+from bench.core.errors import BenchError
 from bench.recipes import Recipe
+from bench.training.losses import soft_dice_loss
 
 SUPERVISED = ("level2", "level1", "out")  # the heads that the released code trains
 RELEASED_NOISE_GAIN = 1 / 0.18215

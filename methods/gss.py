@@ -29,9 +29,9 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, SizeRule, Tokenizer
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 from bench.recipes import Recipe
-from methods.swin import read_pretrained
+from methods.layers.swin import read_pretrained
 
 PAPER_TOKENS = 8192
 TOKEN_WEIGHT, PIXEL_WEIGHT = 0.8, 0.2

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, SizeRule
 from bench.recipes import Recipe
-from methods.diffusion import (
+from methods.layers.diffusion import (
     STEPS,
     Schedule,
     linear_betas,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import Beta
 
 from bench.contracts import BuildContext, MethodSpec
-from methods.deeplab import (
+from methods.layers.deeplab import (
     PARAMETERS,
     RECIPE,
     SIZE,

@@ -28,10 +28,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, SizeRule, Tokenizer
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 from bench.recipes import Recipe
-from methods.diffusion import STEPS, Schedule, run_unet, scaled_linear_betas, zero_outputs
-from methods.sdseg_weights import copy_released_unet, read_weights
+from methods.layers.diffusion import STEPS, Schedule, run_unet, scaled_linear_betas, zero_outputs
+from methods.layers.sdseg_weights import copy_released_unet, read_weights
 
 HEADS = 8
 DROPOUT = 0.2

@@ -19,9 +19,9 @@ from skimage.segmentation import mark_boundaries, slic
 from torch import Tensor, nn
 
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule
-from methods.channel_transformer import ChannelTransformer
-from methods.recipes import ACC_UNET_SGD
-from methods.swin import load_pretrained
+from methods.layers.channel_transformer import ChannelTransformer
+from methods.layers.recipes import ACC_UNET_SGD
+from methods.layers.swin import load_pretrained
 from methods.swin_unet import SIDE, SwinUNet
 
 SIDES = (112, 56, 28, 14)

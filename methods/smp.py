@@ -19,8 +19,8 @@ from segmentation_models_pytorch.encoders import get_preprocessing_params
 from torch import Tensor, nn
 
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule
-from bench.errors import BenchError, unknown_name
-from methods.blocks import Standardise
+from bench.core.errors import BenchError, unknown_name
+from methods.layers.blocks import Standardise
 
 ARCHITECTURES: dict[str, type[nn.Module]] = dict(smp.MODEL_ARCHITECTURES_MAPPING)
 EXAMPLE = "smp:unet/resnet34 or smp:fpn/tu-convnext_tiny"

@@ -17,8 +17,8 @@ from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule
-from methods.recipes import ACC_UNET_SGD
-from methods.swin import PatchExpand, PatchMerge, SwinStage, init_linear, load_pretrained
+from methods.layers.recipes import ACC_UNET_SGD
+from methods.layers.swin import PatchExpand, PatchMerge, SwinStage, init_linear, load_pretrained
 
 SIDE = 224
 HEADS = (3, 6, 12, 24)

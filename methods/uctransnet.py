@@ -17,9 +17,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule
-from methods.blocks import conv_relu
-from methods.channel_transformer import ChannelTransformer
-from methods.recipes import ACC_UNET
+from methods.layers.blocks import conv_relu
+from methods.layers.channel_transformer import ChannelTransformer
+from methods.layers.recipes import ACC_UNET
 from methods.unet import DownLevel
 
 SIDE = 224

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench.cards import Card, load_card
+from bench.data.cards import Card, load_card
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.cells import CellKey, CellRecord, TokenizerKey, write_frame
+from bench.experiments.cells import CellKey, CellRecord, TokenizerKey, write_frame
 from bench.metrics.case import CaseScores
 
 FAMILIES = {"unet": ("CNN", "UNet"), "gms": ("Generative", "GMS"), "ege_unet": ("CNN", "EGE-UNet")}

@@ -9,8 +9,8 @@ import warnings
 import typer
 
 from bench.cli import data, inspect, run, tokenizer
-from bench.disk import disk_reason
-from bench.errors import BenchError
+from bench.core.disk import disk_reason
+from bench.core.errors import BenchError
 
 app = typer.Typer(
     help="Benchmark medical image segmentation methods under protocols that cannot be mixed.",

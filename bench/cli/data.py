@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 from rich.progress import DownloadColumn, Progress, TaskID
 
-from bench.cards import list_cards, load_card
 from bench.cli import options as opt
 from bench.cli.inspect import print_rows
 from bench.cli.options import console
-from bench.errors import BenchError
-from bench.paths import data_root
+from bench.core.errors import BenchError
+from bench.core.paths import data_root
+from bench.data.cards import list_cards, load_card
 
 app = typer.Typer(help="Get datasets ready: fetch, prepare, import a split.", no_args_is_help=True)
 
@@ -37,7 +37,7 @@ def fetch(
     card: opt.Cards = None,
 ) -> None:
     """Download an openly licensed dataset; says how to get one that is not."""
-    from bench.fetch import fetch as download
+    from bench.data.fetch import fetch as download
 
     with Progress(*Progress.get_default_columns(), DownloadColumn(), console=console) as progress:
         bars: dict[str, TaskID] = {}
@@ -69,7 +69,7 @@ def prepare(
     card: opt.Cards = None,
 ) -> None:
     """Check a dataset and bring it into the one form that runs read."""
-    from bench.prepare import prepare as build
+    from bench.data.prepare import prepare as build
 
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(f"preparing {name}", total=None)
@@ -88,7 +88,7 @@ def prepare(
 @app.command()
 def status(data: opt.Data = None, as_json: opt.Json = False, card: opt.Cards = None) -> None:
     """What is prepared, and what to do next."""
-    from bench.prepared import status as look
+    from bench.data.prepared import status as look
 
     rows = [
         {
@@ -114,6 +114,6 @@ def import_split(
     ] = False,
 ) -> None:
     """Use somebody's lists of training and test cases; a pickle is read without executing it."""
-    from bench.import_split import import_split as store
+    from bench.data.import_split import import_split as store
 
     _print(store(_root(data), name, file, allow_partial=allow_partial).lines())

@@ -10,10 +10,10 @@ from rich.table import Table
 
 from bench.cli import options as opt
 from bench.cli.options import console
-from bench.errors import BenchError, unknown_name
-from bench.paths import data_root
-from bench.published import load_edition
+from bench.core.errors import BenchError, unknown_name
+from bench.core.paths import data_root
 from bench.registry import method_names, summary, tokenizer_names, use_plugin_files
+from bench.reporting.published import load_edition
 
 KINDS = ("methods", "tokenizers", "datasets", "matrices", "protocols", "profiles", "cells")
 
@@ -73,9 +73,9 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(kind: str, out: Path, cards: list[Path]) -> list[dict[str, Any]]:
-    from bench.cards import list_cards
-    from bench.cells import load_cells
-    from bench.matrices import get_matrix, matrix_names
+    from bench.data.cards import list_cards
+    from bench.experiments.cells import load_cells
+    from bench.experiments.matrices import get_matrix, matrix_names
     from bench.protocols import get_profile, get_protocol, profile_names, protocol_names
     from bench.registry import get_tokenizer
 
@@ -136,7 +136,7 @@ def describe(
             f"`describe methods` takes no name. For one: bench describe method {name}."
         )
     if kind == "methods":
-        from bench.describe import count_rows
+        from bench.conformance.describe import count_rows
         from bench.registry import plain_method_names
 
         edition = None if published is None else load_edition(published)
@@ -147,14 +147,14 @@ def describe(
     if name is None:
         raise BenchError(f"Which {kind}? Give a name: bench describe {kind} NAME.")
     if kind == "dataset":
-        from bench.cards import list_cards
+        from bench.data.cards import list_cards
 
         cards = {one.name: one for one in list_cards(card or [])}
         if name not in cards:
             raise unknown_name("dataset", name, cards)
         facts = cards[name].model_dump(mode="json")
     elif kind == "method":
-        from bench.describe import describe_method
+        from bench.conformance.describe import describe_method
 
         settings, _ = opt.assignments(assigned)
         facts = describe_method(name, settings).model_dump(mode="json")
@@ -201,7 +201,7 @@ def _inside(value: Any) -> str:
 
 def show(cell: str, as_json: opt.Json = False, out: opt.Out = Path("results")) -> None:
     """One stored cell: its coordinates, scores and provenance. CELL: its id or the id's start."""
-    from bench.cells import load_cell
+    from bench.experiments.cells import load_cell
 
     record = load_cell(_cell_folder(cell, out) / "cell.json")
     facts = record.model_dump(mode="json", exclude={"folder"})
@@ -247,7 +247,7 @@ def predict(
     """Segment images with a trained cell; masks are PNG files at each image's own size."""
     use_plugin_files(plugin or [])
     folder = _cell_folder(cell, results)
-    from bench.segment import segment_files
+    from bench.experiments.segment import segment_files
 
     for file in segment_files(folder, images, out, opt.one_device(device)):
         console.print(file)
@@ -263,7 +263,7 @@ def check(
 ) -> None:
     """Check that a method, tokenizer or dataset card keeps the harness's contract."""
     use_plugin_files(plugin or [])
-    from bench import check as checks
+    from bench.conformance import check as checks
 
     settings, _ = opt.assignments(assigned)
     match kind:
@@ -290,7 +290,7 @@ def new(
     """Write a working skeleton of a plugin package."""
     if kind != "method":
         raise unknown_name("kind", kind, ("method",))
-    from bench.scaffold import new_method
+    from bench.conformance.scaffold import new_method
 
     for file in new_method(name, folder):
         console.print(file)
@@ -308,7 +308,12 @@ def profile(
     use_plugin_files(plugin or [])
     from rich.markdown import Markdown
 
-    from bench.efficiency import profile_methods, row_in_words, to_markdown, write_efficiency
+    from bench.conformance.measure import (
+        profile_methods,
+        row_in_words,
+        to_markdown,
+        write_efficiency,
+    )
     from bench.registry import plain_method_names
 
     names = tuple(plain_method_names()) if methods == "all" else opt.names(methods)

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from bench.errors import BenchError
-from bench.matrices import Choices
+from bench.core.errors import BenchError
+from bench.experiments.matrices import Choices
 from bench.protocols import Profile, Protocol, get_profile, get_protocol
-from bench.published import load_edition
+from bench.reporting.published import load_edition
 
 console = Console()
 if not console.is_terminal:

@@ -9,12 +9,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from bench.cli import options as opt
 from bench.cli.options import console
-from bench.matrices import expand, get_matrix
-from bench.paths import data_root
+from bench.core.paths import data_root
+from bench.experiments.matrices import expand, get_matrix
+from bench.experiments.runner import RunOptions, Task, plan
+from bench.experiments.runner import run as run_tasks
+from bench.experiments.sources import Sources
 from bench.registry import use_plugin_files
-from bench.runner import RunOptions, Task, plan
-from bench.runner import run as run_tasks
-from bench.sources import Sources
 
 
 def add_to(app: typer.Typer) -> None:
@@ -96,7 +96,7 @@ def run(
             f"[red]{task.state}[/] {escape(task.request.label)}: {escape(task.reason)}",
             highlight=False,
         )
-    from bench import report as reports  # pandas: only once there is something to report
+    from bench.reporting import report as reports  # pandas: only once there is something to report
 
     reports.of_run(asked, tasks, out, published, console, grid)
     if failed:
@@ -195,7 +195,7 @@ def report(
         "image_size": image_size,
         "epochs": epochs,
     }
-    from bench import report as reports
+    from bench.reporting import report as reports
 
     asked = get_matrix(matrix)
     reports.rebuild(asked, out, filters, published, grid, part, console)

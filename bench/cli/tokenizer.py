@@ -10,8 +10,8 @@ from rich.progress import Progress
 from bench.cli import options as opt
 from bench.cli.inspect import print_rows
 from bench.cli.options import console
-from bench.errors import BenchError
-from bench.paths import cache_root, data_root
+from bench.core.errors import BenchError
+from bench.core.paths import cache_root, data_root
 from bench.registry import get_tokenizer, use_plugin_files
 
 app = typer.Typer(help="Train and judge image tokenizers.", no_args_is_help=True)
@@ -29,10 +29,10 @@ def train(
 ) -> None:
     """Train an embedded tokenizer on procedural pictures and write its model card; the same command
     resumes."""
-    from bench.tokenizers.cards import write_training_card
-    from bench.tokenizers.corpus import Pool, read_pictures
-    from bench.tokenizers.recipes import tokenizer_recipe
-    from bench.tokenizers.train import TokenizerRun, run_training
+    from bench.tokenizers.embedded_training.corpus import Pool, read_pictures
+    from bench.tokenizers.embedded_training.recipes import tokenizer_recipe
+    from bench.tokenizers.embedded_training.train import TokenizerRun, run_training
+    from bench.tokenizers.model_cards import write_training_card
 
     recipe = tokenizer_recipe(name)
     extra = () if data is None else read_pictures(data, recipe.pool_size)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bench.tokenizers.recipes import TINY_KL, TINY_VQ, TokenizerRecipe
+from bench.tokenizers.embedded_training.recipes import TINY_KL, TINY_VQ, TokenizerRecipe
 from bench.tokenizers.spec import TokenizerSpec
 
 EMBEDDED = Path(__file__).resolve().parent / "embedded"
@@ -100,7 +100,7 @@ DALLE = TokenizerSpec(
     name="dalle",
     summary="OpenAI's discrete VAE (8,192 codes), the tokenizer of GSS",
     role="discrete",
-    loader="methods.dalle:load_dalle",
+    loader="bench.tokenizers.dalle:load_dalle",
     latent_channels=8192,
     factor=8,
     parameters=97_616_006,

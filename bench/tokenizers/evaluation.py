@@ -19,15 +19,15 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from bench import phantoms
-from bench.arrays import load_arrays
-from bench.batches import to_images
-from bench.errors import BenchError
-from bench.files import write_with
+from bench.core.errors import BenchError
+from bench.core.files import write_with
+from bench.data import phantoms
+from bench.data.arrays import load_arrays
+from bench.data.pixels import PixelError, levels, load
+from bench.method import to_images
 from bench.metrics.case import score_case
-from bench.pixels import PixelError, levels, load
+from bench.tokenizers.embedded_training.objective import psnr
 from bench.tokenizers.frozen import FrozenTokenizer
-from bench.tokenizers.objective import psnr
 
 MASK_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".gif")
 PHANTOM_SEED = 20_000  # unlike the training pictures' and the demo's

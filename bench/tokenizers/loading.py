@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 from bench.tokenizers.frozen import WRAPPERS, FrozenTokenizer
 from bench.tokenizers.spec import CONFIG, TokenizerSpec
 

@@ -14,8 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.errors import BenchError
-from bench.files import digest, file_digest
+from bench.core.errors import BenchError
+from bench.core.files import digest, file_digest
 
 if TYPE_CHECKING:
     from bench.tokenizers.frozen import FrozenTokenizer

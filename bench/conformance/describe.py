@@ -1,0 +1,225 @@
+"""What a method is, in facts and counts, without its weights.
+
+Networks are built on the meta device, which has shapes but no numbers: a network of 400 M
+parameters is counted in about a second and in no memory.
+"""
+
+import inspect
+import types
+import typing
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, Union
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule, Tokenizer
+from bench.core.frozen import Frozen
+from bench.experiments.jobs import as_full_method, validated
+from bench.protocols import get_profile
+from bench.recipes import Recipe
+from bench.registry import choose_tokenizer, get_method
+from bench.reporting.published import Edition
+
+IMAGE_SIDE = 224  # px: GMACs are those of one image of this side
+
+
+class SettingInfo(Frozen):
+    """One option of a method: its name, type as written, default, and the value described here."""
+
+    name: str
+    type: str
+    default: Any
+    value: Any
+
+
+class MethodDescription(Frozen):
+    """Everything that `bench describe method NAME` prints.
+
+    sizes: which image sides the network takes. tokenizer: the role it needs; tokenizer_counted: the
+    one that the counts below include. total_params: trainable, frozen and the tokenizer's, each
+    tensor once. gmacs_224: 1e9 multiply-accumulates of one inference on one image of 224 px, as
+    the harness runs it: on a network of side `network_side_224`, tokenizer included. inference: what
+    was counted, `predict_step` where a whole `predict` repeats it (sampling steps, mirrored views).
+    param_shapes: [[shape, count], ...] of the trainable tensors, sorted.
+    """
+
+    name: str
+    title: str
+    family: str
+    summary: str
+    citation: str
+    upstream: str
+    licence: str
+    count_explanation: str
+    settings: tuple[SettingInfo, ...]
+    settings_help: str
+    recipe: Recipe
+    sizes: str
+    tokenizer: str | None
+    tokenizer_counted: str | None
+    trainable_params: int
+    total_params: int
+    gmacs_224: float
+    network_side_224: int
+    inference: Literal["predict", "predict_step"]
+    param_shapes: tuple[tuple[tuple[int, ...], int], ...]
+
+
+def describe_method(
+    name: str, settings: dict[str, Any] | None = None, tokenizer: str | None = None
+) -> MethodDescription:
+    """The method called `name` under `settings`, counted with `tokenizer`.
+
+    tokenizer: NAME or NAME@LOCATION, None for the spec's `reference_tokenizer`, else the one that the
+    paper profile gives its role.
+    Reads and fetches no weights. Raises BenchError for an unknown method, setting or tokenizer.
+    """
+    spec = get_method(name)
+    chosen = validated(spec.settings, settings or {}, f"method {name!r}")
+    side = spec.size.fit(IMAGE_SIDE)
+    module, frozen = build_without_weights(spec, chosen, side, tokenizer)
+    return MethodDescription(
+        name=spec.name,
+        title=spec.title,
+        family=spec.family,
+        summary=spec.summary,
+        citation=spec.citation,
+        upstream=spec.upstream,
+        licence=spec.licence,
+        count_explanation=spec.count_explanation,
+        settings=setting_infos(chosen),
+        settings_help=settings_help(spec.settings),
+        recipe=spec.recipe,
+        sizes=sizes_in_words(spec.size),
+        tokenizer=spec.tokenizer,
+        tokenizer_counted=None if frozen is None else frozen.name,
+        trainable_params=sum(p.numel() for p in trainable(module)),
+        total_params=total_params(module, frozen),
+        gmacs_224=gmacs(module, side),
+        network_side_224=side,
+        inference="predict_step" if hasattr(module, "predict_step") else "predict",
+        param_shapes=shape_counts(trainable(module)),
+    )
+
+
+def count_rows(names: Iterable[str], edition: Edition | None = None) -> list[dict[str, Any]]:
+    """The paper's column of parameters, without a training: a row per method at default settings.
+
+    Keys: method, trainable, total, gmacs_224; with an edition also printed_m (its number as
+    printed, None where it prints none) and why (what explains a difference). Raises BenchError for
+    an unknown method.
+    """
+    rows = []
+    for name in names:
+        facts = describe_method(name)
+        row: dict[str, Any] = {
+            "method": name,
+            "trainable": facts.trainable_params,
+            "total": facts.total_params,
+            "gmacs_224": round(facts.gmacs_224, 4),
+        }
+        if edition is not None:
+            number = edition.find(name, "params_m")
+            row["printed_m"] = None if number is None else number.printed
+            row["why"] = facts.count_explanation
+        rows.append(row)
+    return rows
+
+
+def build_without_weights(
+    spec: MethodSpec, settings: Settings, side: int, tokenizer: str | None = None
+) -> tuple[nn.Module, Tokenizer | None]:
+    """(full method, its tokenizer or None) on the meta device, in eval mode.
+
+    side: px, as the network gets it. tokenizer: see `describe_method`.
+    """
+    wanted = tokenizer or spec.reference_tokenizer
+    chosen = choose_tokenizer(spec.tokenizer, wanted, get_profile("paper").tokenizers)
+    with torch.device("meta"):
+        frozen = None if chosen is None else chosen[0].load(chosen[1], weights=False)
+        module = spec.build(settings, BuildContext(side, frozen, load_weights=False))
+    return as_full_method(module, spec.recipe).to("meta").eval(), frozen
+
+
+def trainable(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that training changes, each tensor once."""
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def total_params(module: nn.Module, tokenizer: Tokenizer | None) -> int:
+    """Numbers in all parameters of the method and its tokenizer, each tensor once."""
+    held = {id(p): p.numel() for p in module.parameters()}
+    if isinstance(tokenizer, nn.Module):
+        held |= {id(p): p.numel() for p in tokenizer.parameters()}
+    return sum(held.values())
+
+
+def shape_counts(parameters: list[nn.Parameter]) -> tuple[tuple[tuple[int, ...], int], ...]:
+    """The multiset of shapes, as sorted (shape, count) pairs."""
+    return tuple(sorted(Counter(tuple(p.shape) for p in parameters).items()))
+
+
+def gmacs(module: nn.Module, side: int) -> float:
+    """1e9 multiply-accumulates of one inference on one image of `side` px.
+
+    Half of torch's flop counter: convolutions, matrix products and attention; norms, activations,
+    pooling and interpolation count zero.
+    """
+    images = torch.zeros(1, 3, side, side, device=next(module.parameters()).device)
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        one_inference(module)(images)
+    return counter.get_total_flops() / 2 / 1e9
+
+
+def one_inference(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """`predict_step` where the method has one, else `predict`."""
+    method: Any = module
+    return method.predict_step if hasattr(method, "predict_step") else method.predict
+
+
+def settings_help(model: type[Settings]) -> str:
+    """What the settings' docstring says of them, and those of the settings that it inherits."""
+    own = [cls for cls in model.__mro__ if issubclass(cls, Settings) and cls is not Settings]
+    return "\n\n".join(inspect.cleandoc(cls.__doc__ or "") for cls in own)
+
+
+def setting_infos(settings: Settings) -> tuple[SettingInfo, ...]:
+    """One entry per option, in the order of the class."""
+    values = settings.model_dump(mode="json")
+    defaults = type(settings)().model_dump(mode="json")
+    return tuple(
+        SettingInfo(
+            name=name,
+            type=type_in_words(field.annotation),
+            default=defaults[name],
+            value=values[name],
+        )
+        for name, field in type(settings).model_fields.items()
+    )
+
+
+def type_in_words(annotation: Any) -> str:
+    """`int`, `lm | seg`, `str | none`: an annotation as a user would type its values."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return " | ".join(map(str, inner))
+    if origin in (Union, types.UnionType):
+        return " | ".join(map(type_in_words, inner))
+    if annotation is type(None):
+        return "none"
+    if inner[1:] == (...,):
+        return f"list of {type_in_words(inner[0])}"
+    if origin is None:
+        return getattr(annotation, "__name__", str(annotation))
+    return f"{origin.__name__}[{', '.join(map(type_in_words, inner))}]"
+
+
+def sizes_in_words(rule: SizeRule) -> str:
+    """The rule as a phrase."""
+    if rule.fixed is not None:
+        return f"exactly {rule.fixed} px"
+    return "any" if rule.multiple == 1 else f"multiples of {rule.multiple} px"

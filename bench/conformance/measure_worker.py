@@ -1,0 +1,196 @@
+"""Measures one method in a process of its own, so that its peak memory is its own.
+
+Reads a job (JSON) from standard input and writes its row (JSON) to standard output: a line once the
+method is built, has predicted and has trained, so that a kill costs only what came after. Run by
+`bench.conformance.measure`. Weights are random: time and memory do not depend on their values.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.conformance.describe import IMAGE_SIDE, describe_method, one_inference
+from bench.contracts import Batch, BuildContext, Tokenizer
+from bench.core.errors import BenchError
+from bench.core.memory import peak_bytes, start_peak
+from bench.experiments.jobs import as_full_method
+from bench.protocols import get_profile
+from bench.recipes import SHARED
+from bench.registry import choose_tokenizer, get_method, use_plugin_files
+from bench.training.engine import Engine
+from bench.training.trainer import make_optimizer
+
+REPEATS = 30  # at most; fewer where the time budget ends
+
+
+def measure(job: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> None:
+    """Tell the row of one method, fuller each time; see `bench.conformance.measure.profile_methods`.
+
+    job: method, device, precision, side (px), train_batch, seconds (budget of each measurement),
+    plugins.
+    """
+    use_plugin_files(Path(file) for file in job["plugins"])
+    facts = describe_method(job["method"])
+    row: dict[str, Any] = {
+        "title": facts.title,
+        "trainable_params": facts.trainable_params,
+        "total_params": facts.total_params,
+        "gmacs": facts.gmacs_224 if job["side"] == IMAGE_SIDE else None,
+        "inference": facts.inference,
+        "notes": [],
+    }
+    engine = Engine(torch.device(job["device"]), job["precision"])
+    row["baseline_memory_bytes"] = peak_bytes(engine.device)
+    torch.manual_seed(0)
+    method, tokenizer, side = _build(job["method"], job["side"], engine)
+    row["network_side"] = side
+    tell(row)
+
+    def latency(size: int) -> float:
+        return 1e3 * _latency(method, side, size, engine, job["seconds"])
+
+    _try(row, "latency_ms_1", lambda: latency(1))
+    _try(row, "latency_ms_8", lambda: latency(8))
+    row["inference_memory_bytes"] = peak_bytes(engine.device)
+    tell(row)
+    size = job["train_batch"]
+    if not start_peak(engine.device):
+        row["notes"].append("this system gives one peak memory for inference and training")
+    _try(
+        row,
+        "train_images_per_second",
+        lambda: size / _step_seconds(method, tokenizer, side, size, engine, job["seconds"]),
+    )
+    row["train_memory_bytes"] = peak_bytes(engine.device)
+    tell(row)
+
+
+def _try(row: dict[str, Any], name: str, action: Callable[[], float]) -> None:
+    """Store a measurement, or None and a note when memory does not suffice."""
+    try:
+        row[name] = action()
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        row[name] = None
+        row["notes"].append(f"{name}: out of memory ({str(error).splitlines()[0][:120]})")
+
+
+def _build(name: str, side: int, engine: Engine) -> tuple[nn.Module, Tokenizer | None, int]:
+    spec = get_method(name)
+    side = spec.size.fit(side)
+    roles = get_profile("paper").tokenizers
+    chosen = choose_tokenizer(spec.tokenizer, spec.reference_tokenizer, roles)
+    tokenizer = None if chosen is None else chosen[0].load(chosen[1], weights=False)
+    context = BuildContext(side, tokenizer, load_weights=False)
+    method = as_full_method(spec.build(spec.settings(), context), spec.recipe)
+    if tokenizer is not None:
+        tokenizer.to(engine.device)
+    return engine.place(method), tokenizer, side
+
+
+def _latency(method: nn.Module, side: int, size: int, engine: Engine, budget: float) -> float:
+    """Median seconds of one inference on `size` images."""
+    images = torch.rand(size, 3, side, side, device=engine.device)
+    method.eval()
+    infer = one_inference(method)
+
+    def once() -> None:
+        with torch.inference_mode(), engine.autocast():
+            infer(images)
+
+    return _median_seconds(once, engine.device, budget)
+
+
+def _step_seconds(
+    method: nn.Module,
+    tokenizer: Tokenizer | None,
+    side: int,
+    size: int,
+    engine: Engine,
+    budget: float,
+) -> float:
+    """Median seconds of a training step on `size` images: encode, forward, backward, optimizer.
+
+    Latents are encoded in each step, as they are for continuously augmented images.
+    """
+    full: Any = method.train()
+    kinds = getattr(method, "latent_inputs", ("image", "mask"))
+    optimizer = make_optimizer(method, SHARED)
+    images = torch.rand(size, 3, side, side, device=engine.device)
+    masks = torch.zeros(size, 1, side, side, device=engine.device)
+    masks[..., : side // 4, : side // 4] = 1
+
+    def once() -> None:
+        with engine.autocast():
+            parts = full.loss(_batch(images, masks, tokenizer, kinds))
+        optimizer.zero_grad(set_to_none=True)
+        parts["loss"].backward()
+        optimizer.step()
+
+    return _median_seconds(once, engine.device, budget)
+
+
+def _batch(
+    images: Tensor, masks: Tensor, tokenizer: Tokenizer | None, kinds: tuple[str, ...]
+) -> Batch:
+    """A training batch with the kinds of latents that the method asks for."""
+    batch = Batch(images, masks)
+    if tokenizer is None:
+        return batch
+    with torch.no_grad():
+        if "image" in kinds and tokenizer.has_posterior:
+            batch.image_latents, batch.image_latents_std = tokenizer.posterior(images)
+        elif "image" in kinds:
+            batch.image_latents = tokenizer.encode(images)
+        if "mask" in kinds:
+            batch.mask_latents = tokenizer.encode(masks.expand(-1, 3, -1, -1))
+    return batch
+
+
+def _median_seconds(once: Callable[[], None], device: torch.device, budget: float) -> float:
+    """Median over repeats within `budget` seconds, at least one, after two warm-up calls (one
+    where that alone takes the budget)."""
+    first = _timed(once, device)
+    if first < budget:
+        _timed(once, device)
+    repeats = max(1, min(REPEATS, int(budget / first)))
+    return statistics.median(_timed(once, device) for _ in range(repeats))
+
+
+def _timed(once: Callable[[], None], device: torch.device) -> float:
+    _wait(device)
+    started = time.perf_counter()
+    once()
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def main() -> None:
+    """One job from standard input; whatever libraries print goes to standard error."""
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def tell(row: dict[str, Any]) -> None:
+        channel.write(json.dumps(row) + "\n")
+        channel.flush()
+
+    try:
+        measure(json.load(sys.stdin), tell)
+    except BenchError as error:
+        tell({"notes": [str(error)]})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""Dataset cards: what is fixed about a dataset, as frozen facts read from TOML files.
+
+A card holds no code. Patterns are regular expressions over a file's path relative to the source
+folder, written with forward slashes; they match the end of the path at a folder boundary.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
+
+from bench.core.errors import BenchError, faults, unknown_name
+from bench.core.files import digest
+from bench.core.frozen import Frozen
+from bench.core.paths import shipped
+
+GROUP = "bench.datasets"
+"""Entry-point group of third-party cards: each entry point is the path of a TOML file."""
+
+CASE_ID = re.compile(r"[^\W_][\w .()+-]*")
+"""What a case id may look like: it becomes a file name, so no slashes and no leading dot."""
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]
+
+
+class Layout(Frozen):
+    """One way in which a dataset's files lie in folders.
+
+    example: an image with its mask, as messages show it.
+    image, mask: patterns whose named groups fill in `id`, a template such as "{class}_{number}".
+    All masks that give the same id are joined by OR. The groups `class` and `part`, where the
+    image pattern has them, are kept with the case.
+    mask_rule: overrides the card's, for copies whose masks were rewritten.
+    """
+
+    name: str
+    example: str
+    image: Pattern
+    mask: Pattern
+    id: str = "{id}"
+    mask_rule: Literal["> 0", "> 127"] | None = None
+
+    @model_validator(mode="after")
+    def _id_is_captured(self) -> "Layout":
+        for field, pattern in (("image", self.image), ("mask", self.mask)):
+            missing = set(re.findall(r"{(\w+)}", self.id)) - set(re.compile(pattern).groupindex)
+            if missing:
+                raise ValueError(f"{field} captures no group named {', '.join(sorted(missing))}")
+        return self
+
+
+class Download(Frozen):
+    """A file to fetch; checksum is "sha256:..." or "md5:...", None where nobody published one."""
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    url: str = Field(pattern=r"^https?://")
+    checksum: str | None = Field(default=None, pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")
+
+
+class Access(Frozen):
+    """How a user gets the data: `open` files can be fetched, `request` needs a person."""
+
+    kind: Literal["open", "request"]
+    page: str = Field(pattern=r"^https?://")
+    how: str = ""
+    files: tuple[Download, ...] = ()
+
+    @model_validator(mode="after")
+    def _files_fit_kind(self) -> "Access":
+        if self.kind == "request" and (self.files or not self.how):
+            raise ValueError('kind "request" takes no files and needs `how`')
+        return self
+
+
+class Expected(Frozen):
+    """The complete dataset after the default exclusions, to notice parts and rescaled copies.
+
+    largest: width and height in pixels of the largest published image.
+    """
+
+    cases: int = Field(gt=0)
+    largest: tuple[int, int] | None = None
+    parts: dict[str, int] = {}
+    classes: dict[str, int] = {}
+
+
+class Groups(Frozen):
+    """The table that names each case's patient or lesion.
+
+    example: the table's usual name, for messages. file: pattern of its path. case, group, class: column names in its header.
+    """
+
+    unit: str
+    example: str
+    file: Pattern
+    case: str
+    group: str
+    class_: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("class", "class_"),
+        serialization_alias="class",
+    )
+
+
+class Published(Frozen):
+    """Patterns of the publisher's own lists of case names, one name a line."""
+
+    train: Pattern
+    test: Pattern
+
+
+class Exclude(Frozen):
+    """Classes that are left out unless the user asks for them, and why."""
+
+    classes: tuple[str, ...]
+    reason: str
+
+
+class Card(Frozen):
+    """Everything the harness knows of a dataset before seeing a pixel.
+
+    modality: datasets that share it are domains of one another.
+    mask_rule: which grey levels (0..255) are foreground; see `bench.data.pixels.to_mask`.
+    masks_rescaled: the publisher stores masks at other sizes than their images; they are brought
+        to the image's size by nearest neighbour where the aspect ratio is the same. Otherwise a
+        mask of another size is an error.
+    external: the whole set is the test part (a second hospital, for cross-domain tests).
+    phantom: the look in `bench.data.phantoms` that stands in for it in the demo, if there is one.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    title: str
+    modality: str
+    publisher: str
+    licence: str = Field(min_length=1)
+    citation: str = Field(min_length=1)
+    mask_rule: Literal["> 0", "> 127"]
+    access: Access
+    expected: Expected | None = None
+    layouts: tuple[Layout, ...] = Field(min_length=1)
+    groups: Groups | None = None
+    published: Published | None = None
+    exclude: Exclude | None = None
+    masks_rescaled: bool = False
+    external: bool = False
+    phantom: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """sha256 over all facts; equal cards in differently formatted files have equal hashes."""
+        return digest(self.model_dump(mode="json", by_alias=True))
+
+
+def read_card(path: Path) -> Card:
+    """The card in a TOML file; BenchError naming file and field where it is not one."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BenchError(f"No card at {path}. Name an existing .toml file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise BenchError(f"{path} cannot be read as TOML: {error}. Correct the file.") from error
+    try:
+        return Card.model_validate(content)
+    except ValidationError as error:
+        raise BenchError(
+            f"{path} is not a dataset card. {faults(error)}. Shipped cards show every field."
+        ) from error
+
+
+def card_files() -> dict[str, Path]:
+    """Name -> file of every card at hand: the shipped ones, then those of installed packages."""
+    files = {path.stem: path for path in sorted(shipped("datasets").glob("*.toml"))}
+    for entry in entry_points(group=GROUP):
+        if entry.name in files:
+            raise BenchError(
+                f"Package entry point {entry.value!r} brings a second dataset named "
+                f"{entry.name!r}. Names are unique: rename it there, or uninstall the package."
+            )
+        files[entry.name] = Path(entry.load())
+    return files
+
+
+def list_cards(extra: Iterable[Path] = ()) -> list[Card]:
+    """All cards at hand, sorted by name; `extra` are the user's own files (`--card`)."""
+    cards = {card.name: card for card in map(read_card, card_files().values())}
+    for path in extra:
+        card = read_card(path)
+        if card.name in cards and card != cards[card.name]:
+            raise BenchError(
+                f"{path} is named {card.name!r} like a card that is already there. Names are "
+                "unique because results are stored under them: choose another `name`."
+            )
+        cards[card.name] = card
+    return [cards[name] for name in sorted(cards)]
+
+
+def load_card(name: str, extra: Iterable[Path] = ()) -> Card:
+    """The card of that name among those at hand and the user's own files `extra`."""
+    cards = {card.name: card for card in list_cards(extra)}
+    if name not in cards:
+        raise unknown_name("dataset", name, cards, "Bring your own with --card FILE.")
+    return cards[name]

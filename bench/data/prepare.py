@@ -1,0 +1,291 @@
+"""Checking a downloaded dataset and bringing it into the one form the harness reads."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.core.disk import disk_errors, scratch
+from bench.core.errors import BenchError, unknown_name
+from bench.core.files import write_text
+from bench.data.cards import Card
+from bench.data.case_files import Progress, Writer, Written
+from bench.data.layouts import Found, Match, find, some
+from bench.data.prepared import (
+    IMPORTED,
+    INDEX,
+    CaseIndex,
+    Index,
+    content_hash,
+    dump,
+    read_index,
+    read_records,
+    status,
+)
+from bench.data.publisher import Facts, read_facts
+
+__all__ = ["CaseIndex", "PrepareReport", "prepare", "read_index", "status"]
+
+LeftOut = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What `prepare` found and did.
+
+    joined: cases with several masks. empty: cases whose mask has no foreground.
+    left_out: (case, reason). grouped: cases with a known patient or lesion (`unit`), of `groups`.
+    warnings: what a user should look at; `lines` prints them first.
+    """
+
+    dataset: str
+    folder: Path
+    layout: str
+    mask_rule: str
+    cases: int
+    classes: dict[str, int]
+    parts: dict[str, int]
+    joined: tuple[str, ...]
+    empty: tuple[str, ...]
+    left_out: LeftOut
+    unit: str
+    groups: int
+    grouped: int
+    content_hash: str
+    warnings: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """The report as text, warnings first."""
+        lines = [f"WARNING: {warning}." for warning in self.warnings]
+        lines.append(f"{self.dataset}: {self.cases} cases in {self.folder} (layout {self.layout})")
+        for title, counts in (("classes", self.classes), ("parts", self.parts)):
+            if counts:
+                lines.append(f"{title}: " + ", ".join(f"{k} {n}" for k, n in counts.items()))
+        lines.append(f"foreground: mask level {self.mask_rule}")
+        if self.joined:
+            lines.append(
+                f"joined several masks by OR in {len(self.joined)} case(s): {some([*self.joined])}"
+            )
+        if self.empty:
+            lines.append(f"{len(self.empty)} case(s) without foreground: {some([*self.empty])}")
+        reasons = Counter(reason for _, reason in self.left_out)
+        lines += [f"left out {count} case(s): {reason}" for reason, count in reasons.items()]
+        if self.grouped:
+            lines.append(
+                f"groups: {self.groups} {self.unit}s, known for {self.grouped} of {self.cases}"
+            )
+        return lines
+
+
+def prepare(
+    card: Card,
+    source: Path,
+    data_root: Path,
+    *,
+    include_all: bool = False,
+    leave_out: Collection[str] | None = None,
+    mask_rule: str | None = None,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> PrepareReport:
+    """Check the dataset in `source` and write it to `<data_root>/<card.name>`.
+
+    source: folder or archive as published, or one folder above or below it.
+    include_all: keep the classes that the card leaves out. leave_out: ids of cases the user does
+    without. mask_rule: "> 0" or "> 127" instead of the card's. progress: called with (cases done,
+    cases).
+    A case with several masks of which only some have the image's size is left out with a warning:
+    its ground truth cannot be completed, and no other case suffers from it.
+    Everything is built beside its place and renamed at the end; on any error nothing stays, and a
+    dataset prepared earlier stays as it was.
+    Raises BenchError for a wrong folder, missing masks, files that cannot be decoded, masks of
+    another size (up to ten named), a full disk.
+    """
+    if mask_rule not in (None, "> 0", "> 127"):
+        raise BenchError(f"No mask rule {mask_rule!r}. Known: '> 0' and '> 127'.")
+    task = f"prepare {card.name}"
+    with disk_errors(task, data_root), scratch(data_root, card.name) as workspace:
+        match = find(card, source, workspace / "unpacked")
+        facts = read_facts(card, match)
+        kept, left_out = _choose(card, match, facts, include_all, leave_out or ())
+        rule = mask_rule or match.layout.mask_rule or card.mask_rule
+        writer = Writer(match, facts, rule, card.masks_rescaled, workspace / "new")
+        written, incomplete = writer.write_all(kept, workers, progress)
+        report = _report(card, writer, written, (*left_out, *incomplete))
+        warnings = _warnings(card, match, report, include_all, incomplete)
+        warnings += [*facts.warnings, *_turned(written), *_shrunk(card, written)]
+        report = replace(report, warnings=tuple(warnings))
+        _write_index(card, report, written)
+        return _publish(report, workspace, data_root / card.name)
+
+
+def _choose(
+    card: Card, match: Match, facts: Facts, include_all: bool, leave_out: Collection[str]
+) -> tuple[list[Found], list[tuple[str, str]]]:
+    """(cases to write, (case id, reason) of the others)."""
+    known = {found.case_id for found in match.cases}
+    for case_id in leave_out:
+        if case_id not in known:
+            raise unknown_name(f"case of {card.name}", case_id, known)
+    excluded = card.exclude.classes if card.exclude and not include_all else ()
+    kept, left_out = [], []
+    for found in match.cases:
+        class_ = facts.classes.get(found.case_id)
+        if found.case_id in leave_out:
+            left_out.append((found.case_id, "left out by name"))
+        elif card.exclude and class_ in excluded:
+            left_out.append((found.case_id, f"{class_}: {card.exclude.reason}"))
+        else:
+            kept.append(found)
+    if not kept:
+        raise BenchError(
+            f"All {len(left_out)} cases found of {card.name} are left out ({left_out[0][1]}). Name "
+            "the whole dataset's folder, or keep them with --include-all."
+        )
+    _refuse_bare(card, match, kept)
+    return kept, left_out
+
+
+def _refuse_bare(card: Card, match: Match, kept: list[Found]) -> None:
+    bare = [found.image for found in kept if not found.masks]
+    if bare:
+        raise BenchError(
+            f"{len(bare)} image(s) of {card.name} have no mask: {some(bare)}. Wanted: "
+            f"{match.layout.example}. Add the masks, or leave the cases out by name "
+            "(--leave-out CASE)."
+        )
+
+
+def _report(card: Card, writer: Writer, written: list[Written], left_out: LeftOut) -> PrepareReport:
+    cases = [one.case for one in written]
+    if not cases:
+        raise BenchError(
+            f"No case of {card.name} can be used: {left_out[0][1]}. Get the dataset again from "
+            f"{card.access.page}."
+        )
+    ids = {case.id for case in cases}
+    several = [found.case_id for found in writer.match.cases if len(found.masks) > 1]
+    return PrepareReport(
+        dataset=card.name,
+        folder=writer.folder,
+        layout=writer.match.layout.name,
+        mask_rule=writer.rule,
+        cases=len(cases),
+        classes=_count(case.class_ for case in cases),
+        parts=_count(case.part for case in cases),
+        joined=tuple(case_id for case_id in several if case_id in ids),
+        empty=tuple(one.case.id for one in written if one.foreground == 0),
+        left_out=left_out,
+        unit=card.groups.unit if card.groups else "",
+        groups=len({case.group for case in cases if case.group}),
+        grouped=sum(case.group is not None for case in cases),
+        content_hash=content_hash(cases),
+        warnings=(),
+    )
+
+
+def _count(values: Iterable[str | None]) -> dict[str, int]:
+    return dict(sorted(Counter(value for value in values if value is not None).items()))
+
+
+def _warnings(
+    card: Card,
+    match: Match,
+    report: PrepareReport,
+    include_all: bool,
+    incomplete: list[tuple[str, str]],
+) -> list[str]:
+    warnings = [f"case {case_id} is left out: {why}" for case_id, why in incomplete]
+    if card.expected and not include_all:
+        warnings += _miscounts(card, report)
+    if match.spare_masks:
+        some_masks = some([*match.spare_masks], 3)
+        warnings.append(f"{len(match.spare_masks)} mask(s) without an image ignored: {some_masks}")
+    if 0 < report.grouped < report.cases:
+        warnings.append(
+            f"{report.cases - report.grouped} case(s) have no {report.unit} id and count as "
+            "groups of their own"
+        )
+    return warnings
+
+
+def _miscounts(card: Card, report: PrepareReport) -> list[str]:
+    assert card.expected is not None
+    wanted = {"cases": card.expected.cases, **card.expected.parts, **card.expected.classes}
+    found = {"cases": report.cases, **report.parts, **report.classes}
+    wrong = [
+        f"{found.get(name, 0)} {name} of {count}"
+        for name, count in wanted.items()
+        # A copy whose names tell neither part nor class cannot be counted by them.
+        if found.get(name, 0) != count and (name == "cases" or report.parts or report.classes)
+    ]
+    warning = (
+        f"not the complete dataset: {', '.join(wrong)}; scores on it do not compare with "
+        "published ones"
+    )
+    return [warning] if wrong else []
+
+
+def _shrunk(card: Card, written: list[Written]) -> list[str]:
+    if card.expected is None or card.expected.largest is None:
+        return []
+    width = max(one.case.width for one in written)
+    height = max(one.case.height for one in written)
+    wanted = card.expected.largest
+    warning = (
+        f"images are at most {width} x {height} pixels and {wanted[0]} x {wanted[1]} as published: "
+        "a rescaled copy or a part, so scores at native size are not those of the published images"
+    )
+    return [warning] if (width, height) != wanted else []
+
+
+def _turned(written: list[Written]) -> list[str]:
+    turned = [one.case.id for one in written if any("EXIF" in note for note in one.case.notes)]
+    warning = (
+        f"{len(turned)} image(s) carry an EXIF orientation, which is not applied because masks "
+        f"carry none: {some(turned, 3)}; look at one with its mask"
+    )
+    return [warning] if turned else []
+
+
+def _write_index(card: Card, report: PrepareReport, written: list[Written]) -> None:
+    index = Index(
+        dataset=card.name,
+        card_hash=card.hash,
+        layout=report.layout,
+        mask_rule=report.mask_rule,
+        warnings=report.warnings,
+        content_hash=report.content_hash,
+        cases=tuple(one.case for one in written),
+    )
+    write_text(report.folder / INDEX, dump(index))
+
+
+def _publish(report: PrepareReport, workspace: Path, place: Path) -> PrepareReport:
+    """Move the finished folder to its place, keeping an imported split that still fits."""
+    warnings = report.warnings
+    if (place / IMPORTED).exists():
+        if _content_hash_at(place) == report.content_hash:
+            shutil.copytree((place / IMPORTED).parent, (report.folder / IMPORTED).parent)
+        else:
+            dropped = "the cases changed, so the imported split was dropped; import it again"
+            warnings = (*warnings, dropped)
+    old = workspace / "old"
+    if place.exists():
+        os.rename(place, old)
+    try:
+        os.rename(report.folder, place)
+    except OSError:
+        if old.exists():
+            os.rename(old, place)
+        raise
+    return replace(report, folder=place, warnings=warnings)
+
+
+def _content_hash_at(place: Path) -> str:
+    try:
+        return read_records(place).content_hash
+    except BenchError:  # a damaged index is what preparing again repairs
+        return ""

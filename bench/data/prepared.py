@@ -1,0 +1,215 @@
+"""The prepared dataset on disk, read back: who the cases are, without a pixel.
+
+`<data>/<name>/` holds images/<case_id>.<ext>, masks/<case_id>.png (joined, 0 and 255), index.json
+and, after an import, splits/imported.json.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, ValidationError
+
+from bench.core.errors import BenchError
+from bench.core.files import digest
+from bench.core.frozen import Frozen
+from bench.data.cards import Card
+from bench.data.pixels import VERSION
+
+INDEX = "index.json"
+IMPORTED = "splits/imported.json"
+FORMAT = 1
+
+
+class Case(Frozen):
+    """One case as `index.json` keeps it; group, part and class are null where unknown.
+
+    image: file name below images/. width, height: pixels as stored.
+    image_sha256, mask_sha256: `bench.data.pixels.pixel_hash` of the RGB image and the joined mask.
+    """
+
+    id: str
+    image: str
+    group: str | None
+    part: str | None
+    class_: str | None = Field(
+        validation_alias=AliasChoices("class", "class_"), serialization_alias="class"
+    )
+    width: int
+    height: int
+    image_sha256: str
+    mask_sha256: str
+    notes: tuple[str, ...] = ()
+
+
+class Index(Frozen):
+    """The whole of `index.json`."""
+
+    format: int = FORMAT
+    dataset: str
+    card_hash: str
+    layout: str
+    mask_rule: str
+    warnings: tuple[str, ...]
+    content_hash: str
+    cases: tuple[Case, ...]
+
+
+class Imported(Frozen):
+    """The whole of `splits/imported.json`: case ids, and where they come from.
+
+    origin, sha256: name and hash of the user's file. foreign: names in it that match no case.
+    unlisted: how many cases it does not name.
+    """
+
+    format: int = FORMAT
+    dataset: str
+    origin: str
+    sha256: str
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+    foreign: tuple[str, ...]
+    unlisted: int
+
+
+@dataclass(frozen=True)
+class CaseIndex:
+    """Who the cases of a dataset are; everything a split may look at.
+
+    groups: patient, lesion or, where none is known, the case's own id; so a group is never empty.
+    grouped: how many cases have a real group. parts, classes: None where unknown.
+    content_hash: over ids and pixels of all cases. imported: the user's own lists, if any.
+    """
+
+    dataset: str
+    case_ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    parts: tuple[str | None, ...]
+    classes: tuple[str | None, ...]
+    content_hash: str
+    grouped: int = 0
+    imported: Imported | None = None
+
+
+def content_hash(cases: Iterable[Case]) -> str:
+    """sha256 over ids and pixels of the cases, whatever their order or file format."""
+    content = sorted((case.id, case.image_sha256, case.mask_sha256) for case in cases)
+    return digest([VERSION, content])
+
+
+def read_records(folder: Path) -> Index:
+    """`index.json` of the prepared dataset in `<data>/<name>`; BenchError when there is none or it
+    is damaged."""
+    path = folder / INDEX
+    try:
+        return Index.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BenchError(
+            f"Dataset {folder.name!r} is not prepared in {folder.parent}. Run `bench data prepare "
+            f"{folder.name} --from FOLDER_OR_ZIP`, or name another data folder."
+        ) from error
+    except ValidationError as error:
+        raise BenchError(_damaged(path)) from error
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is damaged or of another version. Prepare the dataset again."
+
+
+def read_imported(folder: Path) -> Imported | None:
+    """The imported split of the prepared dataset in `folder`, None without one."""
+    path = folder / IMPORTED
+    if not path.exists():
+        return None
+    try:
+        return Imported.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise BenchError(f"{path} is damaged. Import the split again.") from error
+
+
+def read_index(folder: Path) -> CaseIndex:
+    """The cases of the prepared dataset in `<data>/<name>`, with its imported split; errors as of
+    `read_records`."""
+    index = read_records(folder)
+    return CaseIndex(
+        dataset=index.dataset,
+        case_ids=tuple(case.id for case in index.cases),
+        groups=tuple(case.group or case.id for case in index.cases),
+        parts=tuple(case.part for case in index.cases),
+        classes=tuple(case.class_ for case in index.cases),
+        content_hash=index.content_hash,
+        grouped=sum(case.group is not None for case in index.cases),
+        imported=read_imported(folder),
+    )
+
+
+@dataclass(frozen=True)
+class Status:
+    """One row of `bench data status`.
+
+    state: "prepared", "missing", "damaged" or "card changed" (since it was prepared).
+    groups: number of patients or lesions, 0 where none is known. imported: origin of the split.
+    """
+
+    name: str
+    title: str
+    state: str
+    cases: int = 0
+    expected: int | None = None
+    groups: int = 0
+    parts: tuple[tuple[str, int], ...] = ()
+    imported: str = ""
+    warnings: tuple[str, ...] = ()
+    next_step: str = ""
+
+
+def status(data_root: Path | None, cards: list[Card]) -> list[Status]:
+    """What of each card lies in the data folder (None: nothing does), and what to do next."""
+    return [_status(data_root, card) for card in cards]
+
+
+def _status(data_root: Path | None, card: Card) -> Status:
+    expected = card.expected.cases if card.expected else None
+    if data_root is None or not (data_root / card.name / INDEX).exists():
+        verb = "fetch" if card.access.files else "prepare"
+        step = f"bench data {verb} {card.name}" + (
+            "" if card.access.files else f" --from FOLDER_OR_ZIP ({card.access.page})"
+        )
+        return Status(card.name, card.title, "missing", expected=expected, next_step=step)
+    again = f"bench data prepare {card.name} --from FOLDER_OR_ZIP"
+    try:
+        index = read_records(data_root / card.name)
+        imported = read_imported(data_root / card.name)
+    except BenchError as error:
+        return Status(
+            card.name,
+            card.title,
+            "damaged",
+            expected=expected,
+            warnings=(str(error),),
+            next_step=again,
+        )
+    changed = index.card_hash != card.hash
+    parts = [case.part for case in index.cases if case.part]
+    return Status(
+        name=card.name,
+        title=card.title,
+        state="card changed" if changed else "prepared",
+        cases=len(index.cases),
+        expected=expected,
+        groups=len({case.group for case in index.cases if case.group}),
+        parts=tuple((part, parts.count(part)) for part in sorted(set(parts))),
+        imported=imported.origin if imported else "",
+        warnings=index.warnings,
+        next_step=again if changed else "",
+    )
+
+
+def dump(index: Index) -> str:
+    """`index.json` as text: one case a line, so that a diff shows which case changed."""
+    content = index.model_dump(mode="json", by_alias=True)
+    cases = ",\n".join(json.dumps(case, sort_keys=True) for case in content.pop("cases"))
+    head = json.dumps(content, indent=2, sort_keys=True)
+    return f'{head[:-2]},\n  "cases": [\n{cases}\n]\n}}\n'

@@ -1,0 +1,55 @@
+"""Using a trained cell on images of one's own."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from bench.core.errors import BenchError
+from bench.core.files import write_with
+from bench.data.pixels import PixelError, load, to_rgb
+from bench.experiments.cells import CellRequest, load_cell
+from bench.experiments.jobs import build, resolve
+from bench.training.engine import Engine
+from bench.training.predict import THRESHOLD, probabilities, resize_probs
+from bench.training.trainer import load_own_state
+
+
+def _read(file: Path) -> Image.Image:
+    try:
+        return Image.fromarray(to_rgb(load(file)))
+    except PixelError as error:
+        raise BenchError(f"{file} {error}. Give image files.") from error
+
+
+def segment_files(folder: Path, images: Iterable[Path], out: Path, device: str) -> Iterator[Path]:
+    """Write `<out>/<image name>.png` (0 and 255, the image's own size) for each image file.
+
+    All images are read before any is segmented. Raises BenchError when the cell is not done, an
+    image cannot be read, or two images would write the same mask.
+    """
+    record = load_cell(folder / "cell.json")
+    if record.status != "done":
+        raise BenchError(f"Cell {record.id} {record.status}; run it again before predicting.")
+    files = list(images)
+    if len({file.stem for file in files}) < len(files):
+        raise BenchError("Two images share a name, so their masks would. Segment them apart.")
+    pictures = [_read(file) for file in files]
+    request = CellRequest.model_validate(record.provenance["request"])
+    resolved = resolve(request)
+    engine = Engine(torch.device(device), record.provenance["precision"])
+    method, _ = build(resolved, engine, load_weights=False)
+    load_own_state(method, load_file(folder / "weights.safetensors"))
+    size = resolved.network_size
+    for file, picture in zip(files, pictures, strict=True):
+        small = picture.resize((size, size), Image.Resampling.BILINEAR)
+        (probs,) = probabilities(method, np.asarray(small)[None], engine, request.seed)
+        mask = resize_probs(probs, picture.height, picture.width)[0, 0] > THRESHOLD
+        target = out / f"{file.stem}.png"
+        painted = Image.fromarray(mask.cpu().numpy().astype(np.uint8) * 255)
+        write_with(target, partial(painted.save, format="PNG"))
+        yield target

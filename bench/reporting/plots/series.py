@@ -1,0 +1,71 @@
+"""What figures draw, taken from cells by the same rows and columns as the tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.experiments.cells import CellRecord
+from bench.experiments.matrices import TableBlock
+from bench.reporting.tables.footer import column_title
+from bench.reporting.tables.layout import Layout, Row, make_layout
+from bench.reporting.tables.table import Column
+
+
+@dataclass(frozen=True)
+class Spread:
+    """DSC of one row on one test set. cases: per cent, one per case, averaged over seeds.
+
+    reason: why there is none.
+    """
+
+    cases: NDArray[np.float64]
+    reason: str = ""
+
+    @property
+    def mean(self) -> float:
+        """Mean over cases, per cent."""
+        return float(self.cases.mean())
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A block's layout and its cells, ready to draw."""
+
+    layout: Layout
+    records: Sequence[CellRecord]
+    titles: Mapping[str, str]
+
+    def title(self, column: Column) -> str:
+        """A column's heading."""
+        tail = " (all cases)" if column.part == "all" else ""
+        return column_title(column.train, column.test, self.titles) + tail
+
+    def records_of(self, row: Row, train: str) -> list[CellRecord]:
+        """A row's cells trained on one dataset, by seed."""
+        own = [r for r in self.records if r.key.train == train and row.takes(r)]
+        return sorted(own, key=lambda record: record.key.seed)
+
+    def spread(self, row: Row, column: Column) -> Spread:
+        """Per-case DSC on the network grid."""
+        own = self.records_of(row, column.train)
+        scored = [record for record in own if record.has_scores(column.test, column.part)]
+        if not scored:
+            failed = any(record.status == "failed" for record in own)
+            return Spread(np.empty(0), "failed" if failed else "not run")
+        frames = [record.scores(column.test, column.part) for record in scored]
+        rows = pd.concat([frame[frame["grid"] == "network"] for frame in frames])
+        return Spread(100 * rows.groupby("case_id")["dsc"].mean().to_numpy(dtype=np.float64))
+
+
+def drawn(block: TableBlock, records: Sequence[CellRecord], titles: Mapping[str, str]) -> Drawn:
+    """A block with the cells it shows; foreign test sets in the part that was scored.
+
+    Rows without any cell are left out. Where both parts were scored, the test part is shown.
+    """
+    parts: tuple[Literal["test", "all"], ...] = ("test", "all")
+    layouts = [make_layout(block, records, (), part) for part in parts]
+    return Drawn(layouts[0] if layouts[0].rows else layouts[1], records, titles)

@@ -1,0 +1,128 @@
+"""Tables and figures of a matrix, rebuilt from stored cells; imports no torch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.core.errors import BenchError
+from bench.data.cards import list_cards
+from bench.experiments.cells import CellRecord, load_cell, load_cells
+from bench.experiments.matrices import Matrix
+from bench.experiments.runner import Task
+from bench.reporting.tables import (
+    Ground,
+    Missing,
+    Table,
+    build_tables,
+    comparable_groups,
+    ground_of,
+    select,
+    to_rich,
+    write_tables,
+)
+from bench.reporting.tables.table import Grid
+
+
+def of_run(
+    matrix: Matrix,
+    tasks: Sequence[Task],
+    out: Path,
+    published: str | None,
+    console: Console,
+    grid: Grid = "network",
+) -> list[Path]:
+    """Write and print the tables and figures of the cells that a run asked for."""
+    ids = dict.fromkeys(task.id for task in tasks if task.id)
+    files = [out / "cells" / cell / "cell.json" for cell in ids]
+    cells = [load_cell(file) for file in files if file.is_file()]
+    absent = [task for task in tasks if task.state != "done"]
+    missing = [Missing.of(task.request, _one_line(task.reason or "not run")) for task in absent]
+    part = tasks[0].request.protocol.external_part
+    return _produce(matrix, cells, missing, out, published, grid, part, console)
+
+
+def rebuild(
+    matrix: Matrix,
+    out: Path,
+    filters: dict[str, str | int | None],
+    published: str | None,
+    grid: Grid,
+    part: str,
+    console: Console,
+) -> list[Path]:
+    """Write and print the tables and figures of every ground (profile, protocol, selection rule,
+    size) that stored cells stand on; `filters` keep some of them.
+
+    Raises BenchError when nothing is stored, or nothing passes the filters.
+    """
+    stored = load_cells(out / "cells")
+    epochs = filters.pop("epochs", None)
+    cells = [c for c in select(stored, **filters) if epochs in (None, c.key.epochs)]  # type: ignore[arg-type]
+    if not cells:
+        grounds = "; ".join(" ".join(map(str, g)) for g in comparable_groups(stored)) or "none"
+        raise BenchError(
+            f"No stored cell in {out / 'cells'} to report on. Stored grounds: {grounds}. Run "
+            f"`bench run --matrix {matrix.name}` or change the filters."
+        )
+    files: list[Path] = []
+    for group in comparable_groups(cells).values():
+        files += _produce(matrix, group, (), out, published, grid, part, console)
+    return files
+
+
+def _produce(
+    matrix: Matrix,
+    cells: Sequence[CellRecord],
+    missing: Sequence[Missing],
+    out: Path,
+    published: str | None,
+    grid: Grid,
+    part: str,
+    console: Console,
+) -> list[Path]:
+    if not cells:
+        return []
+    titles = {card.name: card.title for card in list_cards()}
+    tables = build_tables(
+        matrix.tables,
+        cells,
+        missing=missing,
+        grid=grid,
+        published=published,
+        external_part="all" if part == "all" else "test",
+        titles=titles,
+        explanations=_explanations(cells),
+    )
+    folder = _folder(ground_of(cells[0]), grid)
+    _print(tables, console)
+    files = write_tables(tables, out / "tables" / folder)
+    from bench.reporting.plots import (
+        build_figures,  # matplotlib is slow to import and not always needed
+    )
+
+    files += build_figures(matrix, cells, out / "figures" / folder, titles)
+    console.print(f"{len(files)} files in {out / 'tables' / folder} and {out / 'figures' / folder}")
+    return files
+
+
+def _print(tables: Sequence[Table], console: Console) -> None:
+    for table in tables:
+        console.print()
+        console.print(to_rich(table))
+    console.print()
+
+
+def _folder(ground: Ground, grid: Grid) -> str:
+    """`demo-clean-best-val-96`, with `-native` for native scores."""
+    tail = "" if grid == "network" else "-native"
+    return f"{ground.profile}-{ground.protocol}-{ground.selection}-{ground.image_size}{tail}"
+
+
+def _explanations(cells: Sequence[CellRecord]) -> dict[str, str]:
+    found = {cell.key.method: cell.provenance.get("count_explanation") for cell in cells}
+    return {method: text for method, text in found.items() if text}
+
+
+def _one_line(text: str) -> str:
+    return text.splitlines()[0]

@@ -1,0 +1,42 @@
+"""Tables of the paper as a pure function of stored cells: no torch, no training.
+
+    tables = build_tables(matrix.tables, load_cells(folder), missing=[...], published="aaai2025")
+    write_tables(tables, folder / "tables")
+    console.print(*map(to_rich, tables))
+
+A table compares cells of one ground only (profile, protocol, selection rule, image size) and raises
+`BenchError` otherwise; `comparable_groups` splits a folder of cells into such grounds.
+"""
+
+from bench.reporting.tables.build import build_table, build_tables
+from bench.reporting.tables.comparable import Ground, comparable_groups, ground_of, select
+from bench.reporting.tables.layout import Missing
+from bench.reporting.tables.render import (
+    to_csv,
+    to_latex,
+    to_latex_document,
+    to_markdown,
+    write_tables,
+)
+from bench.reporting.tables.table import Column, Entry, Table, TableRow
+from bench.reporting.tables.terminal import to_rich
+
+__all__ = [
+    "Column",
+    "Entry",
+    "Ground",
+    "Missing",
+    "Table",
+    "TableRow",
+    "build_table",
+    "build_tables",
+    "comparable_groups",
+    "ground_of",
+    "select",
+    "to_csv",
+    "to_latex",
+    "to_latex_document",
+    "to_markdown",
+    "to_rich",
+    "write_tables",
+]

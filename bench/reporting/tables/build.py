@@ -1,0 +1,242 @@
+"""Filling a layout: cells in, a finished table out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bench.experiments.cells import CellRecord
+from bench.experiments.matrices import TableBlock
+from bench.reporting.published import Edition, load_edition
+from bench.reporting.tables.comparable import (
+    Ground,
+    latest,
+    require_one_ground,
+    require_same_training,
+)
+from bench.reporting.tables.entries import NOTHING, Filler, Scores, mark_best
+from bench.reporting.tables.footer import (
+    cases_line,
+    column_title,
+    ground_lines,
+    measure_line,
+    origin_line,
+    training_line,
+)
+from bench.reporting.tables.layout import REFERENCE, Layout, Missing, Row, make_layout
+from bench.reporting.tables.parameters import (
+    counts_of,
+    explanation_notes,
+    fewer_than,
+    millions,
+    parameter_entries,
+    parameter_headers,
+)
+from bench.reporting.tables.table import HEADERS, Entry, Footnotes, Grid, Table, TableRow
+
+LEADS: dict[str, tuple[tuple[str, ...], int]] = {
+    # kind -> headers of the leading words, and which of them is the row's label
+    "methods": (("Type", "Model", "Trainable Params (M)"), 1),
+    "cross-domain": (("Model",), 0),
+    "losses": (("L_lm", "L_seg"), 1),
+    "tokenizers": (("Image Tokenizer", "Kind"), 0),
+    "parameters": (("Type", "Model"), 1),
+}
+
+NO_RECORDS = "No cell is stored for this table yet."
+
+
+@dataclass(frozen=True)
+class Options:
+    """How every table of one report is built; see `build_tables`."""
+
+    missing: Sequence[Missing] = ()
+    grid: Grid = "network"
+    published: str | None = None
+    external_part: Literal["test", "all"] = "test"
+    titles: Mapping[str, str] = field(default_factory=dict)
+    explanations: Mapping[str, str] = field(default_factory=dict)
+
+
+def build_tables(
+    blocks: Sequence[TableBlock],
+    cells: Sequence[CellRecord],
+    *,
+    missing: Sequence[Missing] = (),
+    grid: Grid = "network",
+    published: str | None = None,
+    external_part: Literal["test", "all"] = "test",
+    titles: Mapping[str, str] | None = None,
+    explanations: Mapping[str, str] | None = None,
+) -> list[Table]:
+    """The tables that a matrix names, filled from stored cells.
+
+    blocks: what the matrix wants shown. cells: records of one ground, from `load_cells`.
+    missing: trainings asked for without a record; their reasons become footnotes, and methods known
+    only from here get a row. grid: scores at "network" size or on each image's "native" grid.
+    published: an edition ("aaai2025", "arxiv-v1") whose numbers are shown beside ours.
+    external_part: which cases of a foreign test set. titles: dataset name -> header.
+    explanations: method -> why its exact parameter count differs from the printed one.
+
+    A table for which nothing is stored or asked is left out, and so are all without any cell.
+    Raises BenchError when a table would mix what cannot be compared.
+    """
+    options = Options(missing, grid, published, external_part, titles or {}, explanations or {})
+    tables = [build_table(block, cells, options) for block in blocks]
+    return [table for table in tables if table is not None]
+
+
+def build_table(block: TableBlock, cells: Sequence[CellRecord], options: Options) -> Table | None:
+    """One table, None when nothing is stored or asked for it; raises as `build_tables`."""
+    layout = make_layout(block, cells, options.missing, options.external_part)
+    trains = {column.train for column in layout.columns}
+    used = [
+        record
+        for record in cells
+        if (not trains or record.key.train in trains)
+        and any(row.takes(record) for row in layout.rows)
+    ]
+    if not layout.rows or not cells:
+        return None
+    ground = require_one_ground(block.name, used or cells)
+    used, older = latest(block.name, used)
+    require_same_training(block.name, used)
+    edition = load_edition(options.published) if options.published else None
+    return _Builder(layout, used, ground, edition, options, older).table()
+
+
+@dataclass
+class _Builder:
+    """One table under construction."""
+
+    layout: Layout
+    records: Sequence[CellRecord]
+    ground: Ground
+    edition: Edition | None
+    options: Options
+    older: int
+    notes: Footnotes = field(default_factory=Footnotes)
+
+    @property
+    def block(self) -> TableBlock:
+        return self.layout.block
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(sorted({record.key.seed for record in self.records}))
+
+    def table(self) -> Table:
+        headers, label_at = LEADS[self.block.kind]
+        rows = self._rows()
+        return Table(
+            name=self.block.name,
+            caption=self.block.caption,
+            lead_headers=headers,
+            label_at=label_at,
+            spans=self._spans(),
+            headers=self._headers(),
+            rows=tuple(rows),
+            notes=self.notes.texts(),
+            footer=tuple(self._footer(rows)),
+            facts=(*self.ground._asdict().items(), ("grid", self.options.grid)),
+        )
+
+    def _spans(self) -> tuple[tuple[str, int], ...]:
+        width, titles = len(self.layout.metrics), self.options.titles
+        columns = () if self.block.kind == "parameters" else self.layout.columns
+        return tuple((_span_title(c.train, c.test, c.part, titles), width) for c in columns)
+
+    def _headers(self) -> tuple[str, ...]:
+        if self.block.kind == "parameters":
+            return parameter_headers(self.edition)
+        return tuple(HEADERS[m] for _ in self.layout.columns for m in self.layout.metrics)
+
+    def _rows(self) -> list[TableRow]:
+        reference = next((row for row in self.layout.rows if row.method == REFERENCE), None)
+        least = counts_of(reference, self.records)[0] if reference else None
+        entries = self._entries()
+        return [
+            self._row(row, own, least) for row, own in zip(self.layout.rows, entries, strict=True)
+        ]
+
+    def _row(self, row: Row, entries: tuple[Entry, ...], least: int | None) -> TableRow:
+        kind, (trainable, _) = self.block.kind, counts_of(row, self.records)
+        own = [record for record in self.records if row.takes(record)]
+        remarks = dict.fromkeys(note for record in own for note in record.notes)
+        notes = tuple(self.notes.number(text) for text in remarks)
+        if kind == "parameters":
+            notes += explanation_notes(row, self.options.explanations, self.notes)
+        return TableRow(
+            group=row.group,
+            label=row.label,
+            lead=_lead(row, kind, trainable),
+            entries=entries,
+            dagger=kind not in ("losses", "tokenizers") and fewer_than(least, trainable),
+            notes=notes,
+            facts=_facts(row, trainable),
+        )
+
+    def _entries(self) -> list[tuple[Entry, ...]]:
+        """Entries row by row, marked column by column."""
+        if self.block.kind == "parameters":
+            return [
+                parameter_entries(row, self.records, self.edition, self.notes)
+                for row in self.layout.rows
+            ]
+        scores = Scores(self.block.name, self.options.grid)
+        filler = Filler(
+            self.block.name,
+            scores,
+            self.records,
+            self.options.missing,
+            self.notes,
+            self.edition,
+            self.seeds,
+        )
+        rows = [
+            [filler.entry(row, c, m) for c in self.layout.columns for m in self.layout.metrics]
+            for row in self.layout.rows
+        ]
+        second = self.block.kind in ("methods", "cross-domain")
+        columns = mark_best([list(column) for column in zip(*rows, strict=True)], second)
+        return list(zip(*columns, strict=True))
+
+    def _footer(self, rows: Sequence[TableRow]) -> list[str]:
+        done = [record for record in self.records if record.status == "done"]
+        lines = ground_lines(self.ground, self.records)
+        if self.block.kind != "parameters":
+            lines.append(measure_line(self.ground, self.options.grid, self.seeds))
+            lines.append(cases_line(rows, self.options.titles))
+            lines.append(training_line(self.records) if self.records else NO_RECORDS)
+        if self.records:
+            lines.append(origin_line(done or self.records))
+        if any(entry.mark for row in rows for entry in row.entries):
+            second = ", second underlined" if self.block.kind in ("methods", "cross-domain") else ""
+            lines.append(f"Best bold{second}, by the mean as printed; no test of significance.")
+        if any(row.dagger for row in rows):
+            lines.append("† fewer trainable parameters than GMS.")
+        if self.edition is not None and self.block.kind != "parameters":
+            lines.append(f"In brackets: printed in {self.edition.title}; ours minus printed.")
+        lines += self.layout.remarks
+        if self.older:
+            lines.append(f"{self.older} older runs of the same cells are stored and not shown.")
+        return lines
+
+
+def _span_title(train: str, test: str, part: str, titles: Mapping[str, str]) -> str:
+    return column_title(train, test, titles) + (" (all cases)" if part == "all" else "")
+
+
+def _lead(row: Row, kind: str, trainable: int | None) -> tuple[str, ...]:
+    if kind == "methods":
+        return (*row.lead, NOTHING if trainable is None else millions(trainable))
+    return row.lead[-1:] if kind == "cross-domain" else row.lead
+
+
+def _facts(row: Row, trainable: int | None) -> tuple[tuple[str, str], ...]:
+    variant = row.variant
+    return (
+        ("method", row.method),
+        ("changes", variant.changes if variant else ""),
+        ("tokenizer", (variant.tokenizer or "") if variant else (row.tokenizer or "")),
+        ("trainable_params", "" if trainable is None else str(trainable)),
+    )

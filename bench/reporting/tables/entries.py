@@ -1,0 +1,183 @@
+"""From the cells of one row and column to one printed entry."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pandas as pd
+
+from bench.core.errors import BenchError
+from bench.experiments.cells import CellRecord
+from bench.metrics.aggregate import Metric, Summary, summarize
+from bench.reporting.published import Edition
+from bench.reporting.tables.comparable import require_same_cell
+from bench.reporting.tables.layout import Missing, Row
+from bench.reporting.tables.table import UNITS, Column, Entry, Footnotes, Grid, Mark
+
+NOTHING = "–"
+
+
+@dataclass
+class Scores:
+    """Score files read once each, and the check that a column's rows hold the same cases."""
+
+    table: str
+    grid: Grid
+    frames: dict[tuple[str, Column], pd.DataFrame] = field(default_factory=dict)
+    cases: dict[tuple[str, str], tuple[frozenset[str], str]] = field(default_factory=dict)
+
+    def of(self, record: CellRecord, column: Column) -> pd.DataFrame:
+        """The rows of one test set on the table's grid; empty when it has none on that grid."""
+        name = (record.id, column)
+        if name not in self.frames:
+            rows = record.scores(column.test, column.part)
+            rows = rows[rows["grid"] == self.grid]
+            if len(rows):
+                self._require_same_cases(record, column, rows)
+            self.frames[name] = rows
+        return self.frames[name]
+
+    def _require_same_cases(self, record: CellRecord, column: Column, rows: pd.DataFrame) -> None:
+        cases = frozenset(rows["case_id"].astype(str))
+        first, owner = self.cases.setdefault((column.test, column.part), (cases, record.id))
+        if cases != first:
+            raise BenchError(
+                f"Table {self.table!r} would mix test sets of {column.test!r}: {record.id} scored "
+                f"{len(cases)} cases and {owner} {len(first)}, {len(cases & first)} of them the "
+                "same. Score both on one split, or move the old cells out of the results."
+            )
+
+
+@dataclass
+class Filler:
+    """What is needed to fill any entry of one table."""
+
+    table: str
+    scores: Scores
+    records: Sequence[CellRecord]
+    missing: Sequence[Missing]
+    notes: Footnotes
+    edition: Edition | None
+    seeds: tuple[int, ...]
+
+    def entry(self, row: Row, column: Column, metric: Metric) -> Entry:
+        """The entry of a row in a column: a mean over seeds, or "–" with its reason."""
+        mine = [r for r in self.records if r.key.train == column.train and row.takes(r)]
+        require_same_cell(self.table, row.label, mine)
+        done = {r.key.seed: r for r in mine if r.has_scores(column.test, column.part)}
+        frames = {seed: self.scores.of(record, column) for seed, record in sorted(done.items())}
+        values = {seed: summarize(rows, metric) for seed, rows in frames.items() if len(rows)}
+        if not values:
+            return self._absent(row, column, metric, mine, bool(done))
+        entry = _mean_entry(metric, column, values)
+        gaps = self._gaps(mine, values)
+        if gaps:
+            entry = replace(entry, notes=(self.notes.number(gaps),))
+        return self._beside_print(entry, row, column)
+
+    def _gaps(self, mine: Sequence[CellRecord], values: dict[int, Summary]) -> str:
+        """What to say when a mean lacks seeds that the table has elsewhere."""
+        lacking = [seed for seed in self.seeds if seed not in values]
+        if not lacking:
+            return ""
+        there = {record.key.seed: record for record in mine}
+        why = [f"seed {seed} {_state(there.get(seed))}" for seed in lacking]
+        return f"over {len(values)} of {len(self.seeds)} seeds: {', '.join(why)}"
+
+    def _absent(
+        self, row: Row, column: Column, metric: str, mine: Sequence[CellRecord], scored: bool
+    ) -> Entry:
+        reason = self._reason(row, column, mine, scored)
+        entry = Entry(NOTHING, metric, column, reason=reason, notes=(self.notes.number(reason),))
+        return self._beside_print(entry, row, column)
+
+    def _reason(self, row: Row, column: Column, mine: Sequence[CellRecord], scored: bool) -> str:
+        if scored:
+            return f"no scores on the {self.scores.grid} grid"
+        if mine:
+            failed = [record for record in mine if record.status == "failed"]
+            return _state((failed or mine)[0])
+        asked = [m for m in self.missing if (m.method, m.train) == (row.method, column.train)]
+        asked.sort(key=lambda m: not _asks_for(m, row))
+        return asked[0].reason if asked else "not run"
+
+    def _beside_print(self, entry: Entry, row: Row, column: Column) -> Entry:
+        if (
+            self.edition is None
+            or row.printed is None
+            or entry.metric not in ("dsc", "iou", "hd95")
+        ):
+            return entry
+        loss, tokenizer = row.printed
+        number = self.edition.find(
+            row.method,
+            entry.metric,
+            train=column.train,
+            test=column.test,
+            loss=loss,
+            tokenizer=tokenizer,
+        )
+        if number is None:
+            return entry
+        gap = None if entry.value is None else entry.value - number.value
+        return replace(entry, printed=number.printed, difference=gap)
+
+
+def _asks_for(item: Missing, row: Row) -> bool:
+    """Whether an absent training is the one that the row would show."""
+    settings = row.settings or (row.variant.settings if row.variant else {})
+    names = {row.tokenizer, row.variant.tokenizer, row.variant.role} if row.variant else {None}
+    return item.settings == settings and (item.tokenizer is None or item.tokenizer in names)
+
+
+def _mean_entry(metric: Metric, column: Column, values: dict[int, Summary]) -> Entry:
+    scale = 100.0 if UNITS[metric] == "%" else 1.0
+    means = pd.Series([scale * summary.mean for summary in values.values()])
+    sd = float(means.std(ddof=1)) if len(means) > 1 else None
+    text = f"{means.mean():.2f}" + (f" ± {sd:.2f}" if sd is not None else "")
+    return Entry(
+        text,
+        metric,
+        column,
+        value=float(means.mean()),
+        sd=sd,
+        seeds=tuple(values),
+        cases=next(iter(values.values())).cases,
+        empty=sum(summary.empty for summary in values.values()),
+    )
+
+
+def _first_line(error: str | None) -> str:
+    line = next((line.strip() for line in (error or "").splitlines() if line.strip()), "no message")
+    return line if len(line) <= 120 else line[:117] + "..."
+
+
+def _state(record: CellRecord | None) -> str:
+    """Why a training gives no score here."""
+    if record is None:
+        return "not run"
+    if record.status == "failed":
+        return f"failed: {_first_line(record.error)}"
+    return "trained, not scored on these cases"
+
+
+def mark_best(columns: Sequence[Sequence[Entry]], second: bool) -> list[list[Entry]]:
+    """The same entries, per column, with the best and (if asked) second-best marked.
+
+    Ranked by the mean as printed, so equal print is an equal mark. A column with one value has
+    nothing to compare and gets no mark.
+    """
+    return [_mark_column(entries, second) for entries in columns]
+
+
+def _mark_column(entries: Sequence[Entry], second: bool) -> list[Entry]:
+    printed = [round(entry.value, 2) for entry in entries if entry.value is not None]
+    if len(printed) < 2:
+        return list(entries)
+    ranked = sorted(set(printed), reverse=UNITS[entries[0].metric] == "%")
+    marks: dict[float, Mark] = {ranked[0]: "best"}
+    if second and len(ranked) > 1:
+        marks[ranked[1]] = "second"
+    return [
+        entry if entry.value is None else replace(entry, mark=marks.get(round(entry.value, 2), ""))
+        for entry in entries
+    ]

@@ -1,0 +1,526 @@
+"""Preparing a dataset: what is read, what is refused, and that nothing is left half-written."""
+
+import errno
+import io
+import json
+import shutil
+import stat
+import tarfile
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_doubles import SHARED, busi, glas, make_busi, make_glas, picture, square, tree
+from PIL import Image
+
+from bench.core.errors import BenchError
+from bench.data import archives, case_files
+from bench.data.cards import load_card
+from bench.data.import_split import import_split
+from bench.data.metadata import read_table
+from bench.data.pixels import PixelError, levels, pixel_hash, to_mask, to_rgb
+from bench.data.prepare import prepare, read_index, status
+
+
+def mask_of(data: Path, name: str, case: str) -> np.ndarray:
+    return np.asarray(Image.open(data / name / "masks" / f"{case}.png"))
+
+
+# The publisher's layouts
+
+
+def test_busi_joins_masks_leaves_out_normal_and_names_cases_as_the_authors(tmp_path):
+    report = prepare(busi(), make_busi(tmp_path), tmp_path / "data")
+    assert report.cases == 7
+    assert report.classes == {"benign": 4, "malignant": 3}
+    assert report.joined == ("benign_2",)
+    assert [case for case, _ in report.left_out] == ["normal_1"]
+    assert mask_of(tmp_path / "data", "busi", "benign_2").sum() == 9 + 4
+    assert mask_of(tmp_path / "data", "busi", "benign_1").sum() == 9
+    index = read_index(tmp_path / "data" / "busi")
+    assert index.case_ids[:2] == ("benign_1", "benign_2")
+    assert index.groups == index.case_ids and index.grouped == 0
+
+
+def test_the_report_says_loudly_that_it_is_a_part(tmp_path):
+    report = prepare(busi(), make_busi(tmp_path), tmp_path / "data")
+    text = "\n".join(report.lines())
+    assert text.startswith("WARNING: not the complete dataset: 7 cases of 647, 4 benign of 437")
+    assert "left out 1 case(s): normal: shows no lesion" in text
+    assert "joined several masks by OR in 1 case(s): benign_2" in text
+
+
+def test_normal_images_can_be_kept_and_have_empty_masks(tmp_path):
+    report = prepare(busi(), make_busi(tmp_path), tmp_path / "data", include_all=True)
+    assert report.cases == 8 and report.empty == ("normal_1",)
+
+
+def test_glas_counts_instance_ids_as_foreground_and_reads_bare_cr_patients(tmp_path):
+    report = prepare(glas(), make_glas(tmp_path), tmp_path / "data")
+    index = read_index(tmp_path / "data" / "glas")
+    assert report.parts == {"testA": 3, "testB": 2, "train": 6}
+    assert mask_of(tmp_path / "data", "glas", "train_1").sum() == 3 * 4 + 4 * 4
+    assert dict(zip(index.case_ids, index.groups, strict=True))["testA_3"] == "3"
+    assert (report.groups, report.grouped, report.unit) == (6, 11, "patient")
+    assert set(index.classes) == {"benign"}
+
+
+def test_images_are_copied_byte_for_byte_and_masks_become_binary_png(tmp_path):
+    source = make_glas(tmp_path)
+    prepare(glas(), source, tmp_path / "data")
+    prepared = tmp_path / "data" / "glas"
+    assert (prepared / "images/train_1.bmp").read_bytes() == (source / "train_1.bmp").read_bytes()
+    assert Image.open(prepared / "masks" / "train_1.png").mode == "1"
+
+
+@pytest.mark.parametrize("where", ["", "benign", ".."])
+def test_the_folder_may_be_one_level_above_or_below(tmp_path, where):
+    source = make_busi(tmp_path / "download")
+    assert prepare(busi(), source / where, tmp_path / "data").cases == 7
+
+
+def test_the_authors_simple_layout(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for case in ("benign_1", "malignant_7"):
+        picture(1).save(tmp_path / "images" / f"{case}.png")
+        square(2, 2, 3).save(tmp_path / "masks" / f"{case}.png")
+    report = prepare(busi(), tmp_path, tmp_path / "data")
+    assert report.layout == "images-masks" and report.classes == {"benign": 1, "malignant": 1}
+
+
+def test_kvasir_comes_as_tars_in_a_zip_with_published_lists(tmp_path):
+    names = [f"ckcu8ty6z00003b5yzfaezb{i:02}" for i in range(3)]
+    archive = tmp_path / "kvasir-instrument.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        for folder, suffix in (("images", "jpg"), ("masks", "png")):
+            packed = io.BytesIO()
+            with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+                for name in names:
+                    content = io.BytesIO()
+                    image = picture(1) if folder == "images" else square(2, 2, 3).convert("RGB")
+                    image.save(content, "JPEG" if suffix == "jpg" else "PNG")
+                    member = tarfile.TarInfo(f"{folder}/{name}.{suffix}")
+                    member.size = content.tell()
+                    content.seek(0)
+                    tar.addfile(member, content)
+            opened.writestr(f"kvasir-instrument/{folder}.tar.gz", packed.getvalue())
+        opened.writestr("kvasir-instrument/train.txt", f"{names[0]}\n{names[1]}.jpg\n")
+        opened.writestr("kvasir-instrument/test.txt", f"{names[2]}\n")
+        opened.writestr("__MACOSX/._junk", "x")
+    report = prepare(load_card("kvasir-instrument"), archive, tmp_path / "data")
+    assert report.parts == {"test": 1, "train": 2}
+    assert tree(tmp_path / "data")[0] == "kvasir-instrument", "unpacked files were left behind"
+
+
+def test_stu_masks_are_brought_to_their_images_size_and_all_cases_test(tmp_path):
+    folder = tmp_path / "STU-Hospital" / "Hospital"
+    folder.mkdir(parents=True)
+    picture(1).save(folder / "Test_Image_1.png")
+    square(10, 10, 20, width=60, height=48).save(folder / "mask_1.png")
+    report = prepare(load_card("stu"), tmp_path / "STU-Hospital", tmp_path / "data")
+    mask = mask_of(tmp_path / "data", "stu", "Test_Image_1")
+    assert mask.shape == (16, 20) and 36 <= mask.sum() <= 49
+    assert report.parts == {"test": 1}
+
+
+METADATA = "lesion_id,image_id,dx\nHAM_1,ISIC_0000001,nv\n\nHAM_1,ISIC_0000002,nv\n"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        METADATA,
+        METADATA.replace(",", "\t"),
+        METADATA.replace("\n", "\r\n"),
+        ",lesion_id,image_id,dx\n0,HAM_1,ISIC_0000001,nv\n1,HAM_1,ISIC_0000002,nv\n",
+        "lesion_id,image_id,dx\n0,HAM_1,ISIC_0000001,nv\n1,HAM_1,ISIC_0000002,nv\n",
+        "\ufeff" + METADATA,
+    ],
+    ids=["plain", "tabs", "crlf", "named index", "unnamed index", "bom"],
+)
+def test_ham10000_metadata_as_found_in_the_wild(tmp_path, table):
+    for folder, suffix in (
+        ("HAM10000_images_part_1", ".jpg"),
+        ("HAM10000_segmentations_lesion_tschandl", "_segmentation.png"),
+    ):
+        (tmp_path / folder).mkdir()
+        for case in ("ISIC_0000001", "ISIC_0000002"):
+            image = picture(1) if suffix == ".jpg" else square(2, 2, 3)
+            image.save(tmp_path / folder / f"{case}{suffix}")
+    (tmp_path / "HAM10000_metadata.csv").write_bytes(table.encode())
+    report = prepare(load_card("ham10000"), tmp_path, tmp_path / "data")
+    assert (report.groups, report.grouped, report.classes) == (1, 2, {"nv": 2})
+
+
+def test_a_table_row_of_another_length_is_named_by_line(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n1,2,3,4\n")
+    with pytest.raises(BenchError, match=r"t\.csv, line 3: 4 cells under a header of 2"):
+        read_table(tmp_path / "t.csv")
+
+
+# Mask and image formats
+
+RULES = [
+    ("L", [[0, 127], [128, 255]], "> 127", [[0, 0], [1, 1]]),
+    ("L", [[0, 1], [2, 255]], "> 0", [[0, 1], [1, 1]]),
+    ("1", [[0, 1], [1, 0]], "> 127", [[0, 1], [1, 0]]),
+    ("RGB", [[(0, 0, 0), (255, 0, 0)], [(0, 0, 90), (9, 9, 9)]], "> 127", [[0, 1], [0, 0]]),
+    ("RGBA", [[(0, 0, 0, 255), (255, 255, 255, 255)]] * 2, "> 127", [[0, 1], [0, 1]]),
+    ("I;16", [[0, 1], [300, 2]], "> 0", [[0, 1], [1, 1]]),
+    ("I;16", [[0, 65535], [30000, 40000]], "> 127", [[0, 1], [0, 1]]),
+]
+
+
+@pytest.mark.parametrize("mode, values, rule, expected", RULES)
+def test_masks_of_every_mode(tmp_path, mode, values, rule, expected):
+    dtype = bool if mode == "1" else np.uint16 if mode == "I;16" else np.uint8
+    Image.fromarray(np.array(values, dtype)).save(tmp_path / "m.png")
+    with Image.open(tmp_path / "m.png") as stored:
+        assert stored.mode == mode
+        assert to_mask(stored, rule).astype(int).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "palette, expected",
+    [
+        ([0, 0, 0, 128, 0, 0, 0, 64, 0], [[0, 1], [1, 0]]),  # colours are labels: index > 0
+        ([0, 0, 0, 1, 1, 1, 2, 2, 2], [[0, 1], [1, 0]]),  # dark greys are labels too
+        ([255, 255, 255, 0, 0, 0, 0, 0, 0], [[1, 0], [0, 1]]),  # black and white, inverted
+    ],
+)
+def test_palette_masks(tmp_path, palette, expected):
+    image = Image.fromarray(np.array([[0, 1], [2, 0]], np.uint8), "P")
+    image.putpalette(palette)
+    image.save(tmp_path / "m.png")
+    with Image.open(tmp_path / "m.png") as stored:
+        assert stored.mode == "P"
+        assert (levels(stored) > 127).astype(int).tolist() == expected
+
+
+def test_a_mask_rule_that_keeps_nothing_is_refused_not_applied():
+    with pytest.raises(PixelError, match=r"levels up to 1.*'> 127' keeps none.*'> 0'"):
+        to_mask(Image.fromarray(np.array([[0, 1]], np.uint8)), "> 127")
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        (np.array([[0, 65535]], np.uint16), [[[0] * 3, [255] * 3]]),
+        (np.array([[0, 200]], np.uint16), [[[0] * 3, [200] * 3]]),
+        (np.array([[7, 200]], np.uint8), [[[7] * 3, [200] * 3]]),
+        (np.array([[[1, 2, 3, 0]]], np.uint8), [[[1, 2, 3]]]),
+    ],
+    ids=["16 bit", "8 bit in 16", "grey", "alpha dropped"],
+)
+def test_images_of_every_mode_become_rgb(values, expected):
+    assert to_rgb(Image.fromarray(values)).tolist() == expected
+
+
+def test_pixel_hashes_are_of_pixels_not_of_files(tmp_path):
+    picture(1).save(tmp_path / "a.png")
+    picture(1).save(tmp_path / "a.bmp")
+    hashes = {pixel_hash(to_rgb(Image.open(tmp_path / name))) for name in ("a.png", "a.bmp")}
+    assert len(hashes) == 1
+    assert pixel_hash(np.zeros((2, 3), bool)) != pixel_hash(np.zeros((3, 2), bool))
+
+
+def test_an_exif_orientation_is_reported_and_not_applied(tmp_path):
+    source = make_glas(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for name in ("images", "masks"):
+        (tmp_path / "plain" / name).mkdir(parents=True)
+    picture(1).save(tmp_path / "plain" / "images" / "train_1.jpg", exif=exif)
+    shutil.copy(source / "train_1_anno.bmp", tmp_path / "plain" / "masks" / "train_1.bmp")
+    report = prepare(glas(), tmp_path / "plain", tmp_path / "data")
+    assert any("1 image(s) carry an EXIF orientation" in warning for warning in report.warnings)
+
+
+# What users get wrong
+
+
+def refused(tmp_path: Path, source: Path, pattern: str, card=None, **options) -> None:
+    """prepare() raises BenchError and leaves no file."""
+    data = tmp_path / "data"
+    with pytest.raises(BenchError, match=f"(?s){pattern}"):
+        prepare(card or busi(), source, data, **options)
+    assert not data.exists() or tree(data) == []
+
+
+def test_a_wrong_folder(tmp_path):
+    (tmp_path / "photos").mkdir()
+    picture(1).save(tmp_path / "photos" / "cat.png")
+    pattern = r"No busi images in .*photos.*benign \(1\)_mask\.png.*Name the folder"
+    refused(tmp_path, tmp_path / "photos", pattern)
+    refused(tmp_path, tmp_path / "nowhere", r"nowhere does not exist")
+
+
+def test_a_folder_beside_the_dataset_is_not_mistaken_for_it(tmp_path):
+    make_busi(tmp_path)
+    (tmp_path / "other").mkdir()
+    refused(tmp_path, tmp_path / "other", "No busi images in .*other")
+
+
+def test_a_truncated_png(tmp_path):
+    source = make_busi(tmp_path)
+    broken = source / "benign" / "benign (3).png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    pattern = r"1 case\(s\).*benign/benign \(3\)\.png cannot be decoded .*truncated.*--leave-out"
+    refused(tmp_path, source, pattern)
+
+
+def test_a_mask_of_another_size(tmp_path):
+    source = make_busi(tmp_path)
+    square(0, 0, 3, width=30, height=30).save(source / "malignant" / "malignant (1)_mask.png")
+    pattern = r"malignant \(1\)_mask\.png is 30 x 30 pixels and its image .* 20 x 16"
+    refused(tmp_path, source, pattern)
+
+
+def test_a_missing_mask(tmp_path):
+    source = make_busi(tmp_path)
+    (source / "benign" / "benign (1)_mask.png").unlink()
+    refused(tmp_path, source, r"1 image\(s\) of busi have no mask: .*benign \(1\)\.png")
+
+
+def test_up_to_ten_bad_files_are_named_at_once(tmp_path):
+    source = make_busi(tmp_path, benign=12)
+    for file in (source / "benign").glob("*_mask.png"):
+        file.write_bytes(b"not an image")
+    with pytest.raises(BenchError, match="12 case") as error:
+        prepare(busi(), source, tmp_path / "data")
+    assert str(error.value).count("cannot be decoded") == 10 and "and 2 more" in str(error.value)
+
+
+def test_bad_cases_can_be_left_out_by_name(tmp_path):
+    source = make_busi(tmp_path)
+    (source / "benign" / "benign (1)_mask.png").unlink()
+    report = prepare(busi(), source, tmp_path / "data", leave_out=["benign_1"])
+    assert report.cases == 6 and ("benign_1", "left out by name") in report.left_out
+    refused(tmp_path / "2", source, r"No case of busi named 'benign_99'", leave_out=["benign_99"])
+
+
+def test_a_case_whose_second_mask_does_not_fit_is_left_out_loudly(tmp_path):
+    source = make_busi(tmp_path)
+    square(0, 0, 3, width=30, height=16).save(source / "benign" / "benign (2)_mask_1.png")
+    report = prepare(busi(), source, tmp_path / "data")
+    assert report.cases == 6 and not (tmp_path / "data/busi/masks/benign_2.png").exists()
+    assert "benign_2 is left out: benign/benign (2)_mask_1.png is 30 x 16" in report.warnings[0]
+
+
+def test_two_copies_of_one_case(tmp_path):
+    make_busi(tmp_path / "a")
+    make_busi(tmp_path / "b")
+    refused(tmp_path, tmp_path, r"Two files claim case 'benign_1' of busi: a/.* and b/")
+
+
+def test_masks_without_images_are_mentioned(tmp_path):
+    source = make_busi(tmp_path)
+    (source / "benign" / "benign (1).png").unlink()
+    report = prepare(busi(), source, tmp_path / "data")
+    assert any("1 mask(s) without an image ignored" in warning for warning in report.warnings)
+
+
+def test_only_excluded_cases(tmp_path):
+    source = make_busi(tmp_path, benign=0, malignant=0, normal=2)
+    refused(tmp_path, source, r"All 2 cases found of busi are left out .*--include-all")
+
+
+# Nothing half-written
+
+
+def test_a_full_disk_leaves_the_old_dataset_and_nothing_else(tmp_path, monkeypatch):
+    source, data = make_busi(tmp_path), tmp_path / "data"
+    before = prepare(busi(), source, data)
+    files = tree(data)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(case_files.shutil, "copyfile", full)
+    with pytest.raises(BenchError, match=r"Cannot prepare busi in .*data: the disk is full"):
+        prepare(busi(), source, data)
+    assert tree(data) == files
+    assert read_index(data / "busi").content_hash == before.content_hash
+
+
+def test_an_interrupt_leaves_nothing(tmp_path):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(busi(), make_busi(tmp_path), tmp_path / "data", progress=stop)
+    assert tree(tmp_path / "data") == []
+
+
+def test_preparing_again_keeps_an_imported_split_only_while_the_cases_are_the_same(tmp_path):
+    source, data = make_busi(tmp_path), tmp_path / "data"
+    prepare(busi(), source, data)
+    (tmp_path / "lists.json").write_text('{"train": ["benign_1"], "test": ["benign_2"]}')
+    import_split(data, "busi", tmp_path / "lists.json")
+    assert prepare(busi(), source, data).warnings == prepare(busi(), source, data).warnings
+    imported = read_index(data / "busi").imported
+    assert imported and imported.test == ("benign_2",)
+    report = prepare(busi(), source, data, leave_out=["malignant_1"])
+    assert "import it again" in report.warnings[-1]
+    assert read_index(data / "busi").imported is None
+
+
+def test_the_content_hash_is_of_cases_and_pixels_not_of_where_they_lay(tmp_path):
+    first = prepare(busi(), make_busi(tmp_path / "a"), tmp_path / "data")
+    second = prepare(busi(), make_busi(tmp_path / "b"), tmp_path / "data2")
+    third = prepare(busi(), make_busi(tmp_path / "c", benign=3), tmp_path / "data")
+    assert first.content_hash == second.content_hash != third.content_hash
+
+
+# Archives that are not to be trusted
+
+
+def zipped(path: Path, members: dict[str, bytes], mode: int = 0o644) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            opened.writestr(info, content)
+    return path
+
+
+def test_a_zip_as_published(tmp_path):
+    source = make_busi(tmp_path)
+    files = {str(p.relative_to(tmp_path)): p.read_bytes() for p in source.rglob("*.png")}
+    archive = zipped(tmp_path / "Dataset_BUSI.zip", files)
+    assert prepare(busi(), archive, tmp_path / "data").cases == 7
+    assert tree(tmp_path / "data")[0] == "busi", "unpacked files were left behind"
+
+
+@pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a/../../evil.png", "C:/x.png"])
+def test_a_zip_that_would_write_elsewhere(tmp_path, name):
+    archive = zipped(tmp_path / "x.zip", {name: b"x"})
+    refused(tmp_path, archive, r"x\.zip is not safe to unpack: its member")
+    assert not list(tmp_path.rglob("evil*"))
+
+
+def test_a_zip_with_a_link(tmp_path):
+    archive = zipped(tmp_path / "x.zip", {"a.png": b"/etc/passwd"}, stat.S_IFLNK | 0o777)
+    refused(tmp_path, archive, "member 'a.png' is a link")
+
+
+def test_a_tar_with_a_link(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        member = tarfile.TarInfo("a.png")
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(member)
+    refused(tmp_path, tmp_path / "x.tar", "member 'a.png' is a link")
+
+
+def test_a_zip_bomb_is_refused_by_its_declared_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "Budget", partial(archives.Budget, bytes_left=1000))
+    archive = zipped(tmp_path / "x.zip", {"a.bmp": bytes(5000)})
+    refused(tmp_path, archive, "x.zip would unpack to more than")
+
+
+def test_a_web_page_saved_as_a_zip(tmp_path):
+    (tmp_path / "x.zip").write_text("<html>please log in</html>")
+    refused(tmp_path, tmp_path / "x.zip", "neither a folder nor a zip or tar archive")
+
+
+@pytest.mark.parametrize("at", range(30, 60, 3))
+def test_a_damaged_zip(tmp_path, at):
+    archive = zipped(tmp_path / "x.zip", {"a.png": np.random.default_rng(0).bytes(5000)})
+    content = bytearray(archive.read_bytes())
+    content[at] ^= 0xFF
+    archive.write_bytes(content)
+    refused(tmp_path, archive, r"x\.zip is damaged")
+
+
+@pytest.mark.parametrize("size", [50, 300, 2000])
+def test_a_cut_off_tar(tmp_path, size):
+    with tarfile.open(tmp_path / "whole.tar.gz", "w:gz") as tar:
+        picture(1, 60, 60).save(tmp_path / "a.png")
+        tar.add(tmp_path / "a.png", "a.png")
+    (tmp_path / "x.tar.gz").write_bytes((tmp_path / "whole.tar.gz").read_bytes()[:size])
+    refused(tmp_path, tmp_path / "x.tar.gz", r"x\.tar\.gz (is damaged|is neither)")
+
+
+def test_the_zip_may_lie_beside_what_came_out_of_it(tmp_path):
+    source = make_busi(tmp_path / "Downloads")
+    files = {p.relative_to(source).as_posix(): p.read_bytes() for p in source.rglob("*.png")}
+    zipped(tmp_path / "Downloads" / "Dataset_BUSI.zip", files)
+    assert prepare(busi(), tmp_path / "Downloads", tmp_path / "data").cases == 7
+
+
+def png(image: Image.Image) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
+
+
+def test_a_folder_of_downloaded_archives(tmp_path):
+    masks = "HAM10000_segmentations_lesion_tschandl"
+    members = {
+        "HAM10000_images_part_1": {"ISIC_0000001.jpg": png(picture(1))},
+        "HAM10000_images_part_2": {"ISIC_0000002.jpg": png(picture(2))},
+        masks: {f"{masks}/ISIC_000000{n}_segmentation.png": png(square(1, 1, 3)) for n in (1, 2)},
+    }
+    for name, files in members.items():
+        zipped(tmp_path / "down" / f"{name}.zip", files)
+    assert prepare(load_card("ham10000"), tmp_path / "down", tmp_path / "data").cases == 2
+
+
+def test_a_rescaled_copy_is_noticed(tmp_path):
+    report = prepare(glas(), make_glas(tmp_path), tmp_path / "data")
+    assert any("at most 20 x 16 pixels and 775 x 522 as published" in w for w in report.warnings)
+
+
+# Status
+
+
+def test_status_says_what_is_there_and_what_to_do(tmp_path):
+    cards = [load_card(name) for name in ("bus", "busi", "glas")]
+    prepare(glas(), make_glas(tmp_path), tmp_path / "data")
+    bus_row, busi_row, glas_row = status(tmp_path / "data", cards)
+    assert bus_row.state == "missing" and "prepare bus --from" in bus_row.next_step
+    assert busi_row.next_step == "bench data fetch busi"
+    assert (glas_row.state, glas_row.cases, glas_row.expected) == ("prepared", 11, 165)
+    assert glas_row.groups == 6 and ("testA", 3) in glas_row.parts
+
+
+def test_status_sees_damage_and_changed_cards(tmp_path):
+    data = tmp_path / "data"
+    prepare(glas(), make_glas(tmp_path), data)
+    changed = glas().model_copy(update={"mask_rule": "> 127"})
+    assert status(data, [changed])[0].state == "card changed"
+    (data / "glas" / "index.json").write_text("{")
+    assert status(data, [glas()])[0].state == "damaged"
+    with pytest.raises(BenchError, match="index.json is damaged.*Prepare the dataset again"):
+        read_index(data / "glas")
+    with pytest.raises(BenchError, match=r"'busi' is not prepared in .*bench data prepare busi"):
+        read_index(data / "busi")
+
+
+def test_the_index_has_one_case_a_line(tmp_path):
+    prepare(glas(), make_glas(tmp_path), tmp_path / "data")
+    text = (tmp_path / "data" / "glas" / "index.json").read_text()
+    assert len(json.loads(text)["cases"]) == 11 and text.count('"id"') == 11
+    assert sum('"id"' in line for line in text.splitlines()) == 11
+
+
+# Real images
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared real images are not here")
+@pytest.mark.parametrize(
+    "name, folder, cases, groups",
+    [
+        ("glas", "Warwick QU Dataset (Released 2016_07_08)", 165, 16),
+        ("busi", "Dataset_BUSI_with_GT", 98, 0),
+        ("stu", "STU-Hospital", 42, 0),
+        ("ham10000", "HAM10000", 5, 0),
+    ],
+)
+def test_real_datasets(tmp_path, name, folder, cases, groups):
+    report = prepare(load_card(name), SHARED / "data" / folder, tmp_path)
+    assert (report.cases, report.groups, report.empty) == (cases, groups, ())

@@ -1,0 +1,266 @@
+"""Running a matrix as a user does: in a process, on phantoms, with a method of two convolutions."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from bench.experiments.cells import load_cells
+
+SMOKE = ("--profile", "smoke", "--device", "cpu", "--jobs", 1)
+
+
+@pytest.fixture
+def matrix(tmp_path):
+    """A matrix of one method on two ultrasound datasets, across domains."""
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'title = "Mine"\n[[cells]]\nmethods = ["tiny"]\ntrain = ["busi", "glas"]\n'
+        '[[tables]]\nname = "mine"\ncaption = "Mine"\nkind = "methods"\n'
+        'datasets = ["busi", "glas"]\n'
+    )
+    return file
+
+
+def cells(tmp_path):
+    return load_cells(tmp_path / "results" / "cells")
+
+
+def test_a_run_stores_cells_tables_and_figures_and_the_next_run_trains_nothing(
+    bench, matrix, tiny, tmp_path
+):
+    words = ("run", "-m", matrix, "--plugin", tiny, *SMOKE)
+    first = bench(*words)
+    assert first.returncode == 0, first.stderr
+    assert "0 of 2 cells are done, 2 to train" in first.stdout
+    assert "phantoms" in first.stdout and "Tiny" in first.stdout
+    done = cells(tmp_path)
+    assert [record.status for record in done] == ["done", "done"]
+    record = done[0]
+    assert record.trainable_params == record.total_params == 3 * 4 * 9 + 4 + 4 * 9 + 1
+    scores = record.scores(record.key.train, "test")
+    assert set(scores["grid"]) == {"network", "native"} and len(scores) == 2 * 4
+    assert len(record.history()) == 1
+    facts = record.provenance
+    assert facts["packages"]["torch"] and facts["cards"] and facts["train_seconds"] > 0
+    assert facts["split"] == {"scheme": "published", "seed": 0, "train": 8, "val": 2, "test": 4}
+    assert not (record.folder / "resume").exists()
+    endings = {file.suffix for file in (tmp_path / "results").rglob("*") if file.is_file()}
+    assert {".md", ".tex", ".csv", ".png", ".parquet", ".safetensors"} <= endings
+
+    shown = json.loads(bench("show", record.id[:12], "--json").stdout)
+    network = scores[scores["grid"] == "network"]
+    means = shown["scores"][f"{record.key.train}-test"]["network"]
+    assert means["dsc"] == pytest.approx(network["dsc"].mean(), abs=1e-6)
+
+    picture = tmp_path / "mine.png"
+    Image.fromarray(np.full((50, 70, 3), 90, dtype=np.uint8)).save(picture)
+    segment = ("predict", record.id, picture, "--out", tmp_path / "masks", "--plugin", tiny)
+    assert bench(*segment).returncode == 0
+    mask = np.asarray(Image.open(tmp_path / "masks" / "mine.png"))
+    assert mask.shape == (50, 70) and set(np.unique(mask)) <= {0, 255}
+    (tmp_path / "torn.png").write_bytes(picture.read_bytes()[:60])
+    torn = bench("predict", record.id, tmp_path / "torn.png", "--out", tmp_path / "m2")
+    assert torn.returncode == 2 and "torn.png cannot be decoded" in torn.stderr
+
+    stamp = (record.folder / "cell.json").stat().st_mtime_ns
+    again = bench(*words)
+    assert again.returncode == 0 and "2 of 2 cells are done." in again.stdout
+    assert (record.folder / "cell.json").stat().st_mtime_ns == stamp
+
+
+def test_a_new_test_set_scores_the_trained_cell_without_training_it(bench, tmp_path, tiny):
+    file = tmp_path / "cross.toml"
+    text = 'title = "X"\n[[cells]]\nmethods = ["tiny"]\ntrain = ["busi"]\ntest = {}\n'
+    file.write_text(text.format('["same"]'))
+    assert bench("run", "-m", file, "--plugin", tiny, *SMOKE).returncode == 0
+    (before,) = cells(tmp_path)
+    file.write_text(text.format('["same", "bus"]'))
+    second = bench("run", "-m", file, "--plugin", tiny, *SMOKE)
+    assert second.returncode == 0, second.stderr
+    assert "0 to train" not in second.stdout and "1 to score" in second.stdout
+    (after,) = cells(tmp_path)
+    assert after.has_scores("bus", "test")
+    assert after.provenance == before.provenance
+
+
+def test_a_network_of_another_size_is_scored_at_the_common_one(bench, matrix, tiny, tmp_path):
+    text = tiny.read_text().replace("import MethodSpec,", "import MethodSpec, SizeRule,")
+    tiny.write_text(text.replace('title="Tiny",', 'title="Tiny", size=SizeRule(multiple=96),'))
+    result = bench("run", "-m", matrix, "--plugin", tiny, "--datasets", "busi", *SMOKE)
+    assert result.returncode == 0, result.stderr
+    (record,) = cells(tmp_path)
+    assert (record.provenance["network_size"], record.key.image_size) == (96, 64)
+    scores = record.scores("busi", "test")
+    network = scores[scores["grid"] == "network"]
+    assert set(zip(network["height"], network["width"], strict=True)) == {(64, 64)}
+
+
+def test_weights_that_are_not_there_stop_the_run_before_any_cell(bench, tmp_path):
+    words = ("--datasets", "busi", "--set", "pretrained=none.safetensors", *SMOKE)
+    result = bench("run", "-m", "in-domain", "--methods", "swin_unet", *words)
+    assert result.returncode == 2
+    assert "Nothing was trained. swin_unet" in result.stderr
+    assert "No file none.safetensors with pretrained Swin weights" in result.stderr
+    assert not (tmp_path / "results" / "cells").exists()
+
+
+def test_a_cell_that_another_process_trains_is_left_to_it(bench, matrix, tiny, tmp_path, cache):
+    words = ("run", "-m", matrix, "--plugin", tiny, "--datasets", "busi", *SMOKE)
+    assert bench(*words).returncode == 0
+    (record,) = cells(tmp_path)
+    file = record.folder / "cell.json"
+    finished = file.read_text()
+    file.unlink()
+    with (record.folder / ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = bench(*words)
+    assert result.returncode == 1 and "is being trained by another process" in result.stdout
+    assert not file.exists()
+
+    # The other one finishes between this run's plan and its turn: nothing is trained again.
+    file.write_text(finished)
+    stamp = (record.folder / "weights.safetensors").stat().st_mtime_ns
+    request = record.provenance["request"]
+    job = {
+        "op": "train", "id": record.id, "folder": str(record.folder), "device": "cpu",
+        "request": request, "request_digest": record.request, "inputs": record.inputs,
+        "train_cases": 8, "data": None, "cards": [], "plugins": [str(tiny)],
+    }  # fmt: skip
+    worker = subprocess.run(
+        [sys.executable, "-m", "bench.experiments.executors.worker"], input=json.dumps(job) + "\n", text=True,
+        capture_output=True, check=True, env=os.environ | {"GMS_BENCH_CACHE": str(cache)},
+    )  # fmt: skip
+    assert json.loads(worker.stdout.splitlines()[-1])["event"] == "result"
+    assert (record.folder / "weights.safetensors").stat().st_mtime_ns == stamp
+
+
+FAULTS = {
+    "raise": "RuntimeError: a fault on request",
+    "nan": "loss is not finite in epoch 1",
+    "exit": "exited with status 7",
+    "kill": "ended by SIGKILL",
+}
+
+
+def test_failing_cells_are_recorded_and_the_others_go_on(bench, tmp_path, tiny):
+    file = tmp_path / "m.toml"
+    file.write_text(
+        'title = "F"\n[[cells]]\nmethods = ["tiny"]\ntrain = ["busi"]\n'
+        f"settings = {{ fault = {json.dumps([*FAULTS, 'none'])} }}\n"
+        '[[tables]]\nname = "t"\ncaption = "T"\nkind = "methods"\ndatasets = ["busi"]\n'
+    )
+    result = bench("run", "-m", file, "--plugin", tiny, *SMOKE)
+    assert result.returncode == 1
+    found = {record.key.settings["fault"]: record for record in cells(tmp_path)}
+    assert found.pop("none").status == "done"
+    assert found.keys() == FAULTS.keys()
+    for fault, record in found.items():
+        assert record.status == "failed"
+        assert FAULTS[fault] in record.error and FAULTS[fault] in result.stdout
+        assert not (record.folder / "weights.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("--set", "widht=3"), "widht.*Known settings and defaults: width=4"),
+        (("--set", "recipe.batch_size=64"), "batches of 64, but busi has 8 training cases"),
+        (("--methods", "tinny"), "Did you mean 'tiny'"),
+        (("--datasets", "stu"), "no cell for these choices"),
+        (("--protocol", "cleen"), "Did you mean 'clean'"),
+    ],
+)
+def test_wrong_words_stop_before_anything_trains(bench, matrix, tiny, tmp_path, words, message):
+    result = bench("run", "-m", matrix, "--plugin", tiny, *SMOKE, *words)
+    assert result.returncode == 2, result.stdout
+    assert re.search(message, result.stderr), result.stderr
+    assert not (tmp_path / "results" / "cells").exists()
+
+
+def test_explicit_defaults_are_the_same_cell(bench, matrix, tiny, tmp_path):
+    words = ("run", "-m", matrix, "--plugin", tiny, "--datasets", "busi", *SMOKE)
+    assert bench(*words).returncode == 0
+    again = bench(*words, "--set", "width=4")
+    assert "1 of 1 cells are done." in again.stdout
+    other = bench(*words, "--set", "width=5")
+    assert "1 to train" in other.stdout and len(cells(tmp_path)) == 2
+
+
+def test_missing_data_is_a_visible_hole_never_a_phantom(bench, matrix, tiny, tmp_path):
+    (tmp_path / "data").mkdir()
+    words = ("run", "-m", matrix, "--plugin", tiny, "--data", tmp_path / "data")
+    result = bench(*words, "--profile", "paper", "--device", "cpu")
+    assert result.returncode == 1
+    assert "2 without data" in result.stdout
+    assert "bench data prepare busi" in result.stdout
+    assert not (tmp_path / "results" / "cells").exists()
+
+
+def test_a_killed_run_resumes(bench, tiny, tmp_path, cache):
+    file = tmp_path / "m.toml"
+    file.write_text('title = "R"\n[[cells]]\nmethods = ["tiny"]\ntrain = ["busi"]\n')
+    words = ["run", "-m", str(file), "--plugin", str(tiny), *map(str, SMOKE), "--epochs", "60"]
+    env = os.environ | {"GMS_BENCH_CACHE": str(cache), "GMS_BENCH_CHECKPOINT_SECONDS": "0"}
+    process = subprocess.Popen([sys.executable, "-m", "bench.cli", *words], cwd=tmp_path, env=env)
+    try:
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "results").glob("cells/*/resume/state.safetensors")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+    finally:
+        process.kill()
+    assert not list((tmp_path / "results").glob("cells/*/cell.json"))
+    assert bench(*words).returncode == 0
+    (resumed,) = cells(tmp_path)
+    columns = ["epoch", "lr", "loss", "val_dsc"]
+    after_resume, scores = resumed.history()[columns], resumed.scores("busi", "test")
+    shutil.rmtree(tmp_path / "results")
+    assert bench(*words).returncode == 0
+    (whole,) = cells(tmp_path)
+    assert whole.id == resumed.id
+    pd.testing.assert_frame_equal(whole.history()[columns], after_resume)
+    pd.testing.assert_frame_equal(whole.scores("busi", "test"), scores)
+
+
+def test_startup_and_a_run_with_nothing_to_do_import_no_torch(bench, matrix, tiny, tmp_path, cache):
+    words = [
+        "run",
+        "-m",
+        str(matrix),
+        "--plugin",
+        str(tiny),
+        "--datasets",
+        "busi",
+        *map(str, SMOKE),
+    ]
+    assert bench(*words).returncode == 0
+    code = (
+        "import sys, json\nfrom bench.cli import app\n"
+        "app({}, standalone_mode=False)\n"
+        "print(json.dumps([m for m in ('torch', 'diffusers', 'timm') if m in sys.modules]))"
+    )
+    env = os.environ | {"GMS_BENCH_CACHE": str(cache)}
+    plan = ["run", "-m", "in-domain", "--methods", "unet", "--dry-run"]
+    report = ["report", "-m", str(matrix)]
+    for command in (["list", "methods"], ["list", "tokenizers"], plan, report):
+        out = subprocess.run(
+            [sys.executable, "-c", code.format(command)],
+            cwd=tmp_path, env=env, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert json.loads(out.stdout.splitlines()[-1]) == [], command
+    # The plugin file itself may import torch, so nothing-to-do is tried with the workers gone.
+    again = bench(*words)
+    assert "1 of 1 cells are done." in again.stdout

@@ -1,0 +1,368 @@
+"""The diffusion methods and GSS: exact counts, their arithmetic, and what each says of its start."""
+
+import importlib.util
+
+import pytest
+import torch
+from generative_doubles import UntrainedKL, UntrainedVQ, sd_vae, small_kl
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.contracts import Batch, BuildContext
+from bench.core.errors import BenchError
+from bench.tokenizers.builtin import DALLE
+from methods import dalle, gss, medsegdiff_v2, sdseg
+from methods.layers.diffusion import (
+    Schedule,
+    linear_betas,
+    make_scheduler,
+    run_unet,
+    sample,
+    scaled_linear_betas,
+)
+from methods.layers.sdseg_weights import copy_released_unet, layer_pairs, read_weights
+
+HAS_DALLE = all(importlib.util.find_spec(name) for name in ("dall_e", "attr"))
+needs_dalle = pytest.mark.skipif(not HAS_DALLE, reason="the extra 'dalle' is not installed")
+
+
+def trainable(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def gmacs(run) -> float:
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops() / 2e9
+
+
+def reduced(method, tokenizer=None, size: int = 32, **settings):
+    chosen = method.SPEC.settings(**(method.SPEC.reduced | settings))
+    return method.SPEC.build(chosen, BuildContext(size, tokenizer, load_weights=False))
+
+
+def batch_of(n: int, size: int) -> Batch:
+    images, masks = torch.rand(n, 3, size, size), torch.zeros(n, 1, size, size)
+    masks[..., size // 4 : size // 2, size // 4 :] = 1
+    return Batch(images, masks)
+
+
+# --- counts of the fact sheet -------------------------------------------------------------------
+
+
+def test_counts_of_medsegdiff():
+    with torch.device("meta"):
+        method = medsegdiff_v2.build(medsegdiff_v2.MedSegDiffSettings(), BuildContext()).eval()
+        step = gmacs(lambda: method.predict_step(torch.empty(1, 3, 224, 224)))
+    assert trainable(method.denoiser) == 113_673_218
+    assert trainable(method.condition) == 15_727_232
+    assert trainable(method) == 129_400_450
+    assert step == pytest.approx(199.5084, abs=5e-5)
+
+
+def test_counts_of_sdseg():
+    with torch.device("meta"):
+        method = sdseg.build(sdseg.SDSegSettings(), BuildContext(256, sd_vae(), False)).eval()
+        inference = gmacs(lambda: method.predict(torch.empty(1, 3, 256, 256)))
+    assert trainable(method.denoiser) == 294_973_828
+    assert trainable(method.condition) == 34_163_628
+    assert trainable(method) == 329_137_456
+    assert sum(p.numel() for p in method.parameters()) == 412_791_319
+    assert inference == pytest.approx(468.3854, abs=5e-5)
+
+
+@needs_dalle
+@pytest.mark.parametrize(
+    "backbone, count, operations",
+    [("swin_t", 49_764_572, 540.838), ("resnet50", 49_892_194, 563.868)],
+)
+def test_counts_of_gss(backbone, count, operations):
+    with torch.device("meta"):
+        tokenizer = DALLE.load(weights=False)
+        method = gss.build(
+            gss.GSSSettings(backbone=backbone), BuildContext(224, tokenizer, False)
+        ).eval()
+        inference = gmacs(lambda: method.predict(torch.empty(1, 3, 224, 224)))
+    assert trainable(method) == count
+    assert sum(p.numel() for p in tokenizer.parameters()) == 97_616_006
+    assert inference == pytest.approx(operations, abs=5e-4)
+
+
+# --- diffusion arithmetic -----------------------------------------------------------------------
+
+
+def test_betas_are_those_of_the_papers():
+    plain, rooted = linear_betas(1e-4, 0.02), scaled_linear_betas(0.0015, 0.0155)
+    assert plain[[0, 999]].tolist() == pytest.approx([1e-4, 0.02])
+    assert plain.diff().std() < 1e-12
+    assert rooted[[0, 999]].tolist() == pytest.approx([0.0015, 0.0155])
+    assert rooted.sqrt().diff().std() < 1e-12
+
+
+def test_at_the_last_step_sdsegs_x0_multiplies_errors_39_fold():
+    schedule = Schedule(scaled_linear_betas(0.0015, 0.0155))
+    last = torch.tensor([999])
+    zero, one = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
+    gain = schedule.x0_of(zero, last, zero) - schedule.x0_of(zero, last, one)
+    assert float(gain) == pytest.approx(38.66, abs=0.01)
+
+
+def test_x0_of_inverts_add_noise():
+    schedule = Schedule(linear_betas(1e-4, 0.02))
+    x0, noise, t = torch.rand(3, 1, 4, 4), torch.randn(3, 1, 4, 4), torch.tensor([0, 10, 300])
+    torch.testing.assert_close(
+        schedule.x0_of(schedule.add_noise(x0, t, noise), t, noise), x0, rtol=0, atol=1e-5
+    )
+
+
+def test_a_perfect_prediction_has_no_variational_cost():
+    schedule = Schedule(linear_betas(1e-4, 0.02))
+    x0, noise, t = torch.rand(2, 1, 4, 4), torch.randn(2, 1, 4, 4), torch.tensor([5, 50])
+    xt = schedule.add_noise(x0, t, noise)
+    posterior = torch.full_like(x0, -1)
+    bound = schedule.variational_bound(x0, xt, t, x0, posterior)
+    torch.testing.assert_close(bound, torch.zeros(2), rtol=0, atol=1e-4)
+    assert (schedule.variational_bound(x0, xt, t, x0 + 1, posterior) > bound).all()
+    assert (schedule.variational_bound(x0, xt, t, x0, posterior + 2) > bound).all()
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm"])
+@pytest.mark.parametrize("predicts", ["epsilon", "sample"])
+def test_samplers_return_the_picture_that_a_perfect_denoiser_knows(sampler, predicts):
+    torch.manual_seed(0)
+    schedule = Schedule(linear_betas(1e-4, 0.02))
+    x0 = (torch.rand(1, 1, 8, 8) > 0.5).float()
+
+    def denoise(xt, t):
+        noise = (xt - schedule.at("signal", t) * x0) / schedule.at("noise", t)
+        return (noise if predicts == "epsilon" else x0), torch.full_like(x0, -1)
+
+    scheduler = make_scheduler(sampler, schedule.betas, predicts)
+    drawn = sample(denoise, torch.randn(1, 1, 8, 8), scheduler, 20)
+    torch.testing.assert_close(drawn, x0, rtol=0, atol=0.05)
+
+
+# --- MedSegDiff-V2 ------------------------------------------------------------------------------
+
+
+def test_the_diffusion_loss_does_not_train_the_condition_network():
+    torch.manual_seed(0)
+    method = reduced(medsegdiff_v2)
+    parts = method.loss(batch_of(2, 32))
+    (parts["prediction"] + parts["variance"]).backward()
+    assert all(p.grad is None for p in method.condition.parameters())
+    assert all(p.grad is not None for p in method.denoiser.parameters())
+
+
+def test_medsegdiff_starts_by_predicting_no_noise():
+    torch.manual_seed(0)
+    parts = reduced(medsegdiff_v2, predict="noise").loss(batch_of(2, 32))
+    assert parts["prediction"].item() == pytest.approx(1, abs=0.1)  # the noise's own variance
+    expected = parts["prediction"] + parts["variance"] + 10 * parts["condition"]
+    torch.testing.assert_close(parts["loss"], expected)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm"])
+@pytest.mark.parametrize("predict", ["noise", "mask"])
+def test_every_sampler_gives_probabilities_in_the_stated_steps(sampler, predict):
+    torch.manual_seed(0)
+    method = reduced(medsegdiff_v2, sampler=sampler, predict=predict, steps=3, samples=2).eval()
+    calls = []
+    method.denoiser.conv_in.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        probs = method.predict(torch.rand(1, 3, 32, 32))
+    assert len(calls) == 3 * 2
+    assert probs.shape == (1, 1, 32, 32) and probs.dtype == torch.float32
+    assert 0 <= float(probs.min()) and float(probs.max()) <= 1
+
+
+def votes(*rows: list[int]) -> torch.Tensor:
+    return torch.tensor(rows, dtype=torch.float32).view(len(rows), 1, 1, 1, -1)
+
+
+@pytest.mark.parametrize(
+    "how, expected",
+    [("mean", [1, 2 / 3, 1 / 3, 0]), ("as-released", [1, 4 / 9, 1 / 9, 0])],
+)
+def test_fusion_by_mean_and_as_released(how, expected):
+    draws = votes([1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0])
+    assert medsegdiff_v2.fuse(draws, how).flatten().tolist() == pytest.approx(expected)
+
+
+def test_staple_trusts_the_raters_that_agree():
+    honest = [1, 1, 1, 1, 0, 0, 0, 0]
+    contrary = [0, 0, 0, 0, 1, 1, 1, 0]
+    fused = medsegdiff_v2.fuse(votes(honest, honest, contrary), "staple").flatten()
+    assert (fused > 0.5).int().tolist() == honest
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_staple_of_unanimous_blank_votes(value):
+    fused = medsegdiff_v2.fuse(votes(*[[value] * 4] * 3), "staple")
+    assert (fused > 0.5).flatten().tolist() == [bool(value)] * 4
+
+
+# --- SDSeg --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kl() -> UntrainedKL:
+    torch.manual_seed(0)
+    return small_kl()
+
+
+def test_sdseg_divides_latents_by_the_first_batchs_deviation(kl):
+    method = reduced(sdseg, kl, 128)
+    first, second = batch_of(2, 128), batch_of(2, 128)
+    second.masks = 1 - second.masks
+    torch.testing.assert_close(method.mask_latents(first).std(), torch.tensor(1.0))
+    kept = method.latent_std.clone()
+    method.mask_latents(second)
+    assert method.latent_std == kept > 0
+    assert "latent_std" in method.state_dict()
+
+
+def test_sdseg_never_measures_the_deviation_in_eval_mode(kl):
+    method = reduced(sdseg, kl, 128).eval()
+    method.mask_latents(batch_of(2, 128))
+    assert method.latent_std == 0
+
+
+def test_sdseg_trains_both_networks_and_predicts_in_one_step(kl):
+    method = reduced(sdseg, kl, 128, predict="noise")
+    parts = method.loss(batch_of(2, 128))
+    torch.testing.assert_close(parts["loss"], parts["noise"] + parts["latent"])
+    parts["loss"].backward()
+    assert method.denoiser.conv_out.weight.grad is not None
+    assert all(p.grad is None for p in kl.parameters())
+    calls = []
+    method.denoiser.conv_in.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        probs = method.eval().predict(torch.rand(1, 3, 128, 128))
+    assert len(calls) == 1
+    assert probs.shape == (1, 1, 128, 128)
+    assert 0 <= float(probs.min()) and float(probs.max()) <= 1
+
+
+def test_sdseg_names_the_papers_weights_when_they_are_missing(kl):
+    with pytest.raises(BenchError, match="LSUN-Churches-256.*pretrained=none"):
+        sdseg.build(sdseg.SDSegSettings(width=16, condition_width=16), BuildContext(128, kl))
+
+
+def test_sdseg_says_that_it_started_from_random_weights(kl):
+    assert "random weights" in reduced(sdseg, kl, 128).notes[0]
+
+
+def released_names(unet) -> dict[str, torch.Tensor]:
+    """The U-Net's weights under CompVis' names."""
+    named = {}
+    for layer, name in layer_pairs(unet):
+        for part in ("weight", "bias"):
+            if name.endswith(".qkv"):
+                thirds = [getattr(own, part) for own in (layer.to_q, layer.to_k, layer.to_v)]
+                heads = [third.unflatten(0, (layer.heads, -1)) for third in thirds]
+                tensor = torch.stack(heads, 1).flatten(0, 2)
+            else:
+                tensor = getattr(layer, part)
+            named[f"model.diffusion_model.{name}.{part}"] = tensor.detach().clone()
+    return named
+
+
+def test_released_unet_weights_fill_every_layer():
+    torch.manual_seed(0)
+    source, target = sdseg.make_denoiser(16, 4, 0.0), sdseg.make_denoiser(16, 4, 0.0)
+    for parameter in source.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    copy_released_unet(target, released_names(source), "file")
+    x, t = torch.randn(1, 8, 16, 16), torch.tensor([500])
+    torch.testing.assert_close(run_unet(source, x, t), run_unet(target, x, t))
+
+
+def test_the_condition_half_of_the_first_convolution_starts_at_zero():
+    unet = sdseg.make_denoiser(16, 4, 0.0)
+    weights = released_names(unet)
+    first = "model.diffusion_model.input_blocks.0.0.weight"
+    weights[first] = torch.ones(16, 4, 3, 3)
+    copy_released_unet(unet, weights, "file")
+    assert unet.conv_in.weight[:, :4].eq(1).all() and unet.conv_in.weight[:, 4:].eq(0).all()
+
+
+def test_foreign_weights_are_named(tmp_path):
+    with pytest.raises(BenchError, match="time_embed.0.weight.*pretrained=none"):
+        copy_released_unet(sdseg.make_denoiser(16, 4, 0.0), {}, "other.safetensors")
+    with pytest.raises(BenchError, match="No file"):
+        read_weights(tmp_path / "absent.ckpt")
+    (tmp_path / "bad.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(BenchError, match=r"bad\.ckpt cannot be read as plain weights"):
+        read_weights(tmp_path / "bad.ckpt")
+
+
+# --- GSS ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def vq() -> UntrainedVQ:
+    torch.manual_seed(0)
+    return UntrainedVQ((8, 8, 8, 8), num_tokens=32)
+
+
+def test_gss_reads_back_what_it_paints(vq):
+    method = reduced(gss, vq, 64)
+    classes = torch.randint(2, (2, 8, 8))
+    assert torch.equal(method.read(method.paint(classes)), classes)
+    grey = torch.tensor([0.4, 0.6]).view(1, 1, 1, 2).expand(1, 3, 1, 2)
+    assert method.read(grey).flatten().tolist() == [0, 1]
+
+
+def test_gss_learns_the_tokens_of_the_painted_mask(vq, monkeypatch):
+    method, batch = reduced(gss, vq, 64), batch_of(2, 64)
+    painted = []
+    encode = vq.encode_tokens
+    monkeypatch.setattr(vq, "encode_tokens", lambda x: (painted.append(x), encode(x))[1])
+    parts = method.loss(batch)
+    assert painted[0].shape == (2, 3, 128, 128)  # one cell of 8 px for every 4 px of the image
+    assert set(painted[0].unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(parts["loss"], 0.8 * parts["token"] + 0.2 * parts["pixel"])
+    parts["loss"].backward()
+    assert all(p.grad is not None for p in method.parameters() if p.requires_grad)
+
+
+def test_gss_predicts_without_the_pixel_branch(vq):
+    method = reduced(gss, vq, 64).eval()
+    method.pixels.forward = None
+    with torch.no_grad():
+        probs = method.predict(torch.rand(1, 3, 64, 64))
+    assert probs.shape == (1, 1, 64, 64)
+    assert 0 <= float(probs.min()) and float(probs.max()) <= 1
+
+
+def test_gss_refuses_a_continuous_tokenizer(kl):
+    with pytest.raises(BenchError, match="'untrained-kl' is continuous.*dalle"):
+        reduced(gss, kl, 64)
+
+
+def test_gss_says_when_its_codes_are_not_the_papers(vq):
+    assert any("32 codes of untrained-vq" in note for note in reduced(gss, vq, 64).notes)
+
+
+@needs_dalle
+def test_dalle_tokens_have_an_eighth_of_the_side():
+    with torch.device("meta"):
+        tokenizer = DALLE.load(weights=False)
+        tokens = tokenizer.encode_tokens(torch.empty(1, 3, 64, 64))
+        assert tokens.shape == (1, 8, 8)
+        assert tokenizer.decode_tokens(tokens).shape == (1, 3, 64, 64)
+
+
+@needs_dalle
+def test_dalle_reads_released_pickles_and_no_others(tmp_path):
+    from dall_e import Encoder
+
+    encoder = Encoder(n_hid=64, vocab_size=512)
+    torch.save(encoder, tmp_path / "encoder.pkl")
+    other = Encoder(n_hid=64, vocab_size=512)
+    dalle._fill(other, tmp_path / "encoder.pkl")
+    assert torch.equal(other.blocks.input.w, encoder.blocks.input.w)
+    (tmp_path / "bad.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(BenchError, match=r"bad\.pkl cannot be read as OpenAI's dVAE"):
+        dalle._fill(other, tmp_path / "bad.pkl")

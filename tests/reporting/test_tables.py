@@ -1,0 +1,507 @@
+"""Tables of hand-written cells: every number, mark, dagger, footnote and refusal."""
+
+import csv
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from records import case_rows, cell
+from rich.console import Console
+
+from bench.core.errors import BenchError
+from bench.experiments.cells import load_cells, write_frame
+from bench.experiments.matrices import TableBlock, get_matrix
+from bench.reporting.tables import (
+    Missing,
+    build_tables,
+    comparable_groups,
+    select,
+    to_csv,
+    to_latex,
+    to_latex_document,
+    to_markdown,
+    to_rich,
+    write_tables,
+)
+
+METHODS = TableBlock(name="t1", caption="Methods", kind="methods", datasets=("busi",))
+CROSS = TableBlock(name="t3", caption="Cross", kind="cross-domain", pairs=(("busi", "bus"),))
+LOSSES = TableBlock(name="t4", caption="Losses", kind="losses", datasets=("busi",))
+TOKENIZERS = TableBlock(name="t5", caption="Tokenizers", kind="tokenizers", datasets=("busi",))
+PARAMETERS = TableBlock(name="params", caption="Parameters", kind="parameters")
+
+
+def one(block, cells, **options):
+    (table,) = build_tables([block], cells, **options)
+    return table
+
+
+def texts(table):
+    return {row.label: [entry.text for entry in row.entries] for row in table.rows}
+
+
+def entry(table, label, metric="dsc"):
+    (row,) = [row for row in table.rows if row.label == label]
+    return next(e for e in row.entries if e.metric == metric)
+
+
+def notes_of(table, entry):
+    return [table.notes[number - 1] for number in entry.notes]
+
+
+# ---- numbers
+
+
+def test_a_row_prints_per_image_means_in_per_cent_and_pixels(tmp_path):
+    table = one(METHODS, [cell(tmp_path, "unet", dsc=0.8)])
+    assert texts(table) == {"UNet": ["80.00", "72.00", "16.00"]}
+    assert table.headers == ("DSC↑", "IoU↑", "HD95↓")
+    assert table.rows[0].lead == ("CNN", "UNet", "14.75")
+
+
+def test_two_seeds_print_their_mean_and_sd_with_ddof_1(tmp_path):
+    cells = [cell(tmp_path, seed=0, dsc=0.80), cell(tmp_path, seed=1, dsc=0.84)]
+    found = entry(one(METHODS, cells), "UNet")
+    assert found.text == "82.00 ± 2.83"
+    assert (found.seeds, found.cases) == ((0, 1), 4)
+
+
+def test_one_seed_has_no_sd(tmp_path):
+    found = entry(one(METHODS, [cell(tmp_path)]), "UNet")
+    assert (found.text, found.sd) == ("80.00", None)
+
+
+def test_the_native_grid_is_a_choice_and_its_absence_a_reason(tmp_path):
+    record = cell(tmp_path, dsc=0.8)
+    rows = [case_rows([{"dsc": 0.8}]), case_rows([{"dsc": 0.6}], grid="native", size=500)]
+    import pandas as pd
+
+    write_frame(record.scores_file("busi", "test"), pd.concat(rows))
+    assert entry(one(METHODS, [record]), "UNet").text == "80.00"
+    native = one(METHODS, [record], grid="native")
+    assert entry(native, "UNet").text == "60.00"
+    assert "native" in " ".join(native.footer)
+    other = cell(tmp_path, "ege_unet", dsc=0.8)
+    both = one(METHODS, [record, other], grid="native")
+    assert entry(both, "EGE-UNet").reason == "no scores on the native grid"
+
+
+# ---- marks
+
+
+def test_best_is_bold_and_second_underlined_in_the_metrics_own_direction(tmp_path):
+    cells = [cell(tmp_path, m, dsc=d) for m, d in (("unet", 0.7), ("ege_unet", 0.6), ("gms", 0.8))]
+    table = one(METHODS, cells)
+    marks = {row.label: [e.mark for e in row.entries] for row in table.rows}
+    assert marks == {
+        "UNet": ["second", "second", "second"],
+        "EGE-UNet": ["", "", "best"],  # 20 x DSC pixels: the lowest distance
+        "GMS": ["best", "best", ""],
+    }
+
+
+def test_equal_print_gets_equal_marks(tmp_path):
+    cells = [
+        cell(tmp_path, m, dsc=d) for m, d in (("unet", 0.80001), ("gms", 0.8), ("ege_unet", 0.7))
+    ]
+    table = one(METHODS, cells)
+    assert [entry(table, name).mark for name in ("UNet", "GMS", "EGE-UNet")] == [
+        "best",
+        "best",
+        "second",
+    ]
+
+
+def test_a_lone_number_is_not_the_best(tmp_path):
+    assert entry(one(METHODS, [cell(tmp_path)]), "UNet").mark == ""
+
+
+def test_ablations_mark_the_best_only(tmp_path):
+    cells = [
+        cell(tmp_path, "gms", dsc=0.8),
+        cell(tmp_path, "gms", dsc=0.7, changed={"loss": "lm"}),
+    ]
+    marks = [row.entries[0].mark for row in one(LOSSES, cells).rows]
+    assert marks == ["", "", "best"]
+
+
+def test_the_dagger_means_fewer_trainable_parameters_than_gms(tmp_path):
+    cells = [cell(tmp_path, method) for method in ("unet", "ege_unet", "gms")]
+    table = one(METHODS, cells)
+    assert {row.label: row.dagger for row in table.rows} == {
+        "UNet": False,
+        "EGE-UNet": True,
+        "GMS": False,
+    }
+    assert "† fewer trainable parameters than GMS." in table.footer
+    without = one(METHODS, cells[:2])
+    assert not any(row.dagger for row in without.rows)
+
+
+# ---- rows
+
+
+def test_rows_come_in_the_papers_order_with_gms_last_and_families_together(tmp_path):
+    cells = [cell(tmp_path, method) for method in ("gms", "ege_unet", "my_net", "unet")]
+    table = one(METHODS, cells)
+    assert [row.label for row in table.rows] == ["UNet", "EGE-UNet", "my_net", "GMS"]
+    assert [row.group for row in table.rows] == ["CNN", "CNN", "CNN", "Generative"]
+
+
+def test_an_ablations_cells_stay_out_of_the_comparison_of_methods(tmp_path):
+    cells = [
+        cell(tmp_path, "gms", dsc=0.8),
+        cell(tmp_path, "gms", dsc=0.1, changed={"loss": "lm"}),
+        cell(tmp_path, "gms", dsc=0.2, role="discrete"),
+    ]
+    table = one(METHODS, cells)
+    assert texts(table) == {"GMS": ["80.00", "72.00", "16.00"]}
+    assert "Other settings or tokenizers stored and not shown: GMS 2." in table.footer
+
+
+def test_settings_that_the_profile_prescribes_are_no_variant(tmp_path):
+    cells = [
+        cell(tmp_path, "gms", dsc=0.8, changed={"supervision": "out"}),
+        cell(tmp_path, "gms", dsc=0.7, changed={"supervision": "out", "loss": "lm"}),
+    ]
+    assert list(texts(one(METHODS, cells))) == ["GMS"]
+    assert [row.entries[0].text for row in one(LOSSES, cells).rows] == ["70.00", "–", "80.00"]
+
+
+def test_variants_alike_in_rank_get_a_row_each_named_by_what_differs(tmp_path):
+    cells = [cell(tmp_path, "unet", changed={"width": w}, dsc=d) for w, d in ((16, 0.5), (32, 0.6))]
+    assert texts(one(METHODS, cells)) == {
+        "UNet [width=16]": ["50.00", "45.00", "10.00"],
+        "UNet [width=32]": ["60.00", "54.00", "12.00"],
+    }
+
+
+def test_the_loss_table_has_the_papers_three_rows_and_check_marks(tmp_path):
+    table = one(LOSSES, [cell(tmp_path, "gms", dsc=0.8)])
+    assert table.lead_headers == ("L_lm", "L_seg")
+    assert [row.lead for row in table.rows] == [("✓", ""), ("", "✓"), ("✓", "✓")]
+    assert [row.entries[0].text for row in table.rows] == ["–", "–", "80.00"]
+
+
+def test_the_tokenizer_table_has_a_row_per_tokenizer_discrete_first(tmp_path):
+    cells = [
+        cell(tmp_path, "gms", dsc=0.8),
+        cell(tmp_path, "gms", dsc=0.7, role="discrete"),
+        cell(tmp_path, "gms", dsc=0.1, changed={"loss": "lm"}),
+        cell(tmp_path, "other", dsc=0.9, role="discrete"),
+    ]
+    table = one(TOKENIZERS, cells)
+    assert [row.lead for row in table.rows] == [("tiny-vq", "discrete"), ("tiny-kl", "continuous")]
+    assert [row.entries[0].text for row in table.rows] == ["70.00", "80.00"]
+
+
+def test_the_cross_domain_table_reads_the_other_datasets_scores(tmp_path):
+    cells = [cell(tmp_path, "unet", dsc={"busi-test": 0.9, "bus-test": 0.5, "bus-all": 0.4})]
+    table = one(CROSS, cells, titles={"bus": "BUS", "busi": "BUSI"})
+    assert table.spans == (("BUSI to BUS", 2),)
+    assert texts(table) == {"UNet": ["50.00", "10.00"]}
+    every = one(CROSS, cells, external_part="all")
+    assert every.spans == (("busi to bus (all cases)", 2),)
+    assert texts(every) == {"UNet": ["40.00", "8.00"]}
+
+
+def test_the_parameter_table_has_exact_counts_beside_the_printed_ones(tmp_path):
+    cells = [cell(tmp_path, method) for method in ("unet", "gms")]
+    table = one(
+        PARAMETERS, cells, published="aaai2025", explanations={"unet": "The paper cites 14 M."}
+    )
+    assert texts(table) == {
+        "UNet": ["14,751,873", "14.75", "15.75", "14.0", "+0.75"],
+        "GMS": ["1,564,976", "1.56", "2.56", "1.5", "+0.06"],
+    }
+    assert [table.notes[n - 1] for n in table.rows[0].notes] == ["The paper cites 14 M."]
+
+
+# ---- what is missing
+
+
+def test_a_missing_cell_is_visible_with_its_reason(tmp_path):
+    block = TableBlock(name="t", caption="c", kind="methods", datasets=("busi", "glas", "bus"))
+    cells = [
+        cell(tmp_path, "unet", "busi"),
+        cell(tmp_path, "unet", "glas", status="failed", error="NaN loss at epoch 3\nTraceback"),
+    ]
+    asked = [Missing(method="unet", train="bus", reason="no data: bus is not prepared")]
+    table = one(block, cells, missing=asked)
+    (row,) = table.rows
+    reasons = [notes_of(table, e) for e in row.entries[::3]]
+    assert [e.text for e in row.entries[::3]] == ["80.00", "–", "–"]
+    assert reasons == [[], ["failed: NaN loss at epoch 3"], ["no data: bus is not prepared"]]
+
+
+def test_a_method_that_was_asked_for_and_never_ran_has_a_row(tmp_path):
+    asked = [Missing(method="nnunet", train="busi")]
+    table = one(METHODS, [cell(tmp_path)], missing=asked)
+    assert [row.lead for row in table.rows] == [("CNN", "UNet", "14.75"), ("CNN", "nnUNet", "–")]
+    assert notes_of(table, entry(table, "nnUNet")) == ["not run"]
+
+
+def test_a_mean_over_fewer_seeds_than_its_neighbours_says_so(tmp_path):
+    cells = [cell(tmp_path, "gms", seed=seed) for seed in (0, 1)]
+    cells += [cell(tmp_path, "unet", seed=0)]
+    cells += [cell(tmp_path, "unet", seed=1, status="failed", error="out of memory")]
+    table = one(METHODS, cells)
+    (note,) = notes_of(table, entry(table, "UNet"))
+    assert note == "over 1 of 2 seeds: seed 1 failed: out of memory"
+
+
+def test_a_cell_trained_but_not_scored_there_says_so(tmp_path):
+    cells = [cell(tmp_path, "unet"), cell(tmp_path, "gms", dsc={"busi-test": 0.8, "bus-test": 0.4})]
+    assert [row.label for row in one(CROSS, cells).rows] == ["GMS"]
+    cells.append(cell(tmp_path, "unet", seed=1, dsc={"busi-test": 0.8, "bus-test": 0.4}))
+    table = one(CROSS, cells)
+    (note,) = notes_of(table, entry(table, "UNet"))
+    assert note == "over 1 of 2 seeds: seed 0 trained, not scored on these cases"
+
+
+def test_a_table_without_rows_is_left_out(tmp_path):
+    assert build_tables([METHODS, CROSS], [cell(tmp_path, "unet", "glas")]) == []
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    "other, words",
+    [
+        ({"profile": "paper"}, "mix profiles: demo (1 cells), paper (1 cells).*--profile"),
+        ({"protocol": "paper"}, "mix protocols: clean.*paper.*--protocol"),
+        ({"selection": "best-test"}, "mix selection rules: best-test.*best-val.*--selection"),
+        ({"image_size": 224}, "mix image sizes: 96.*224.*--image-size"),
+        ({"epochs": 2}, "lengths of training on 'busi'.*'shared': 2, 20 epochs.*--epochs"),
+        ({"inputs": {"split": "s2"}}, "different versions of 'busi'.*digest of its split"),
+        ({"inputs": {"data": "d2"}}, "different versions of 'busi'.*digest of its data"),
+        ({"cases": 5}, "mix test sets of 'busi'.*5 cases.* 4, 4 of them the same"),
+    ],
+)
+def test_a_table_refuses_to_mix(tmp_path, other, words):
+    cells = [cell(tmp_path, "unet"), cell(tmp_path, "gms", **other)]
+    pattern = words.replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(BenchError, match=pattern):
+        build_tables([METHODS], cells)
+
+
+def test_an_entry_refuses_to_average_different_recipes(tmp_path):
+    cells = [cell(tmp_path, seed=0), cell(tmp_path, seed=1, recipe="shared, changed")]
+    with pytest.raises(BenchError, match="row 'UNet', would average over different recipes"):
+        build_tables([METHODS], cells)
+
+
+def test_different_native_recipes_of_different_methods_are_no_mixture(tmp_path):
+    cells = [
+        cell(tmp_path, "unet", recipe="acc", epochs=1000),
+        cell(tmp_path, "gms", recipe="gms", epochs=150),
+    ]
+    footer = " ".join(one(METHODS, cells).footer)
+    assert "Recipe: acc (1000 epochs), gms (150 epochs)." in footer
+
+
+def test_of_the_same_cell_run_twice_the_later_one_counts(tmp_path):
+    def at(day, dsc, **other):
+        when = {"finished": f"2026-01-0{day}T00:00:00+00:00"}
+        return cell(tmp_path, dsc=dsc, provenance=when, **other)
+
+    table = one(METHODS, [at(2, 0.8), at(1, 0.1), at(1, 0.2)])
+    assert entry(table, "UNet").text == "80.00"
+    assert "2 older runs of the same cells are stored and not shown." in table.footer
+    late_failure = cell(
+        tmp_path, status="failed", error="crash", provenance={"finished": "2026-02-01"}
+    )
+    assert entry(one(METHODS, [at(2, 0.8), late_failure]), "UNet").text == "–"
+
+
+def test_the_same_cell_twice_without_times_is_refused(tmp_path):
+    cells = [cell(tmp_path, provenance={"finished": None}) for _ in range(2)]
+    with pytest.raises(BenchError, match="do not both say when they finished"):
+        build_tables([METHODS], cells)
+
+
+def test_comparable_groups_and_select_take_mixed_folders_apart(tmp_path):
+    cells = [cell(tmp_path), cell(tmp_path, profile="paper", image_size=224)]
+    groups = comparable_groups(cells)
+    assert list(groups) == [("demo", "clean", "best-val", 96), ("paper", "clean", "best-val", 224)]
+    assert select(cells, profile="paper") == [cells[1]]
+    assert select(cells, image_size=96, protocol="clean") == [cells[0]]
+
+
+# ---- below the table
+
+
+def test_the_footer_says_what_the_numbers_rest_on(tmp_path):
+    record = cell(tmp_path, "gms", dsc=0.8)
+    rows = [{"dsc": 0.8}, {"empty": "pred", "dsc": 0.0}, {"empty": "truth", "dsc": 0.0}]
+    write_frame(record.scores_file("busi", "test"), case_rows(rows))
+    footer = one(METHODS, [record], titles={"busi": "BUSI"}).footer
+    assert footer[0] == (
+        "Procedural phantoms stand in for the datasets: these numbers say nothing about real "
+        "images."
+    )
+    text = "\n".join(footer)
+    for words in (
+        "Profile demo:",
+        "Protocol clean:",
+        "Selection rule best-val:",
+        "px on the 96 x 96 grid",
+        "one seed (0)",
+        "Test cases: BUSI 3.",
+        "BUSI: GMS 2",
+        "Recipe: shared (20 epochs)",
+        "tiny-kl (continuous, weights llllllll)",
+        "Commit 0123456789+dirty; device CPU.",
+    ):
+        assert words in text
+
+
+def test_a_real_profile_says_nothing_of_phantoms(tmp_path):
+    footer = one(METHODS, [cell(tmp_path, profile="paper")]).footer
+    assert "hantom" not in " ".join(footer)
+
+
+def test_selection_on_test_says_so_in_words_and_prints_measured_optimism(tmp_path):
+    record = cell(
+        tmp_path, protocol="paper", selection="best-test", provenance={"optimism": 0.0123}
+    )
+    text = " ".join(one(METHODS, [record]).footer)
+    assert "chosen on the very test cases it is scored on" in text
+    assert "Measured optimism" in text and "mean 1.23 points over 1 cells" in text
+
+
+def test_a_cells_notes_become_footnotes_of_its_row(tmp_path):
+    record = cell(tmp_path, "gss").model_copy(update={"notes": ("pretrained=none",)})
+    table = one(METHODS, [record])
+    assert [table.notes[n - 1] for n in table.rows[0].notes] == ["pretrained=none"]
+    assert "pretrained=none" in to_markdown(table)
+
+
+def test_published_numbers_stand_beside_ours_with_the_difference(tmp_path):
+    table = one(METHODS, [cell(tmp_path, "unet", dsc=0.8)], published="aaai2025")
+    found = entry(table, "UNet")
+    assert found.printed == "72.27"
+    assert found.difference == pytest.approx(80 - 72.27)
+    assert "80.00 \\[72.27, +7.73\\]" in to_markdown(table)
+    old = one(METHODS, [cell(tmp_path, "unet", dsc=0.8)], published="arxiv-v1")
+    assert entry(old, "UNet", "hd95").printed is None
+    with pytest.raises(BenchError, match="Did you mean 'aaai2025'"):
+        build_tables([METHODS], [cell(tmp_path)], published="aaai25")
+
+
+def test_published_ablations_match_by_loss_and_by_the_papers_tokenizers_only(tmp_path):
+    cells = [cell(tmp_path, "gms", dsc=0.8, changed={"loss": loss}) for loss in ("lm", "seg")]
+    table = one(LOSSES, cells, published="aaai2025")
+    assert [row.entries[0].printed for row in table.rows] == ["80.25", "78.75", "81.43"]
+    tokenizers = one(TOKENIZERS, [cell(tmp_path, "gms")], published="aaai2025")
+    assert [row.entries[0].printed for row in tokenizers.rows] == [None]  # tiny-kl is not SD-VAE
+
+
+# ---- renderers
+
+
+@pytest.fixture
+def full(tmp_path):
+    cells = [cell(tmp_path, m, dsc=d) for m, d in (("unet", 0.7), ("ege_unet", 0.6), ("gms", 0.8))]
+    asked = [Missing(method="nnunet", train="busi", reason="no data in C:\\a_b & 50% of $x")]
+    return one(METHODS, cells, missing=asked)
+
+
+def test_markdown_has_one_line_per_row_marks_and_footnotes(full):
+    lines = to_markdown(full).splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert len(table) == 2 + 4
+    assert len({line.count(" | ") for line in table}) == 1
+    assert "| **80.00** |" in table[-1]
+    assert "EGE-UNet†" in table[4] and "<u>70.00</u>" in table[2]
+    assert "–<sup>1</sup>" in table[3]
+    assert any(line.startswith("<sup>1</sup> no data in C:\\\\a\\_b & 50%") for line in lines)
+
+
+def test_latex_is_booktabs_escaped_and_balanced(full):
+    text = to_latex(full)
+    for words in (r"\toprule", r"\midrule", r"\bottomrule", r"\cmidrule(lr){4-6}"):
+        assert words in text
+    assert r"\textbf{80.00}" in text and r"\underline{70.00}" in text
+    assert r"EGE-UNet$^\dagger$" in text and r"DSC$\uparrow$" in text
+    assert r"C:\textbackslash{}a\_b \& 50\% of \$x" in text
+    body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]
+    rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in rows} == {5}
+    stripped = re.sub(r"\\[{}]", "", text)
+    assert stripped.count("{") == stripped.count("}")
+    assert text.count(r"\begin{") == text.count(r"\end{")
+    assert text.isascii()
+
+
+def test_latex_compiles(full, tmp_path):
+    engines = ("pdflatex", "tectonic", "xelatex", "lualatex")
+    engine = next(filter(shutil.which, engines), None)
+    if engine is None:
+        pytest.skip(f"no TeX engine ({', '.join(engines)}) on this machine")
+    (tmp_path / "t.tex").write_text(to_latex_document([full, full]))
+    subprocess.run([engine, "t.tex"], cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "t.pdf").stat().st_size > 0
+
+
+def test_csv_is_long_and_in_full_precision(full):
+    rows = list(csv.DictReader(io.StringIO(to_csv(full))))
+    assert len(rows) == 4 * 3
+    first = rows[0]
+    assert (first["method"], first["metric"], first["test"]) == ("unet", "dsc", "busi")
+    assert float(first["value"]) == pytest.approx(70, abs=1e-12)
+    assert (first["profile"], first["protocol"], first["grid"]) == ("demo", "clean", "network")
+    (absent,) = [r for r in rows if r["method"] == "nnunet" and r["metric"] == "dsc"]
+    assert absent["value"] == "" and absent["reason"].startswith("no data")
+
+
+@pytest.mark.parametrize("width", [70, 200])
+def test_the_terminal_loses_no_digit_at_any_width(full, width):
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    console.print(to_rich(full))
+    printed = console.file.getvalue()
+    assert "…" not in printed
+    for number in ("70.00", "60.00", "80.00", "14.00", "14.75", "EGE-UNet†"):
+        assert number in printed
+
+
+def test_write_tables_writes_every_format_and_one_document(full, tmp_path):
+    paths = write_tables([full], tmp_path / "tables")
+    names = [path.name for path in paths]
+    assert names == ["t1.md", "t1.tex", "t1.csv", "all-tables.tex"]
+    assert (tmp_path / "tables" / "all-tables.tex").read_text().startswith(r"\documentclass")
+
+
+def test_the_same_cells_give_the_same_bytes(tmp_path):
+    for seed in (0, 1):
+        cell(tmp_path, "unet", seed=seed)
+        cell(tmp_path, "gms", seed=seed)
+    cells = load_cells(tmp_path)
+    assert to_csv(one(METHODS, cells)) == to_csv(one(METHODS, cells[::-1]))
+    assert to_markdown(one(METHODS, cells)) == to_markdown(one(METHODS, cells[::-1]))
+
+
+def test_the_shipped_matrix_gives_the_papers_tables(tmp_path):
+    for train in ("busi", "ham10000", "kvasir-instrument"):
+        cell(tmp_path, "gms", train)
+    tables = build_tables(get_matrix("paper").tables, load_cells(tmp_path))
+    kinds = {table.name: table.headers for table in tables}
+    assert len(kinds["table1-ultrasound"]) == 2 * 3
+    assert len(kinds["table2-three-modalities"]) == 3 * 3
+    assert len(kinds["table4-losses"]) == len(kinds["table5-tokenizers"]) == 3 * 3
+
+
+def test_tables_need_neither_torch_nor_matplotlib():
+    code = (
+        "import sys, bench.reporting.tables, bench.reporting.published, bench.metrics;"
+        "print([m for m in ('torch', 'matplotlib', 'diffusers', 'medpy') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert done.stdout.strip() == "[]"
