@@ -131,7 +131,7 @@ class FullMethod(Protocol):
     #     is not read is not encoded.
     # unused_parameters: names of parameters that never receive a gradient.
     # head_parameters: how the names of the parameters begin that learn at `head_lr` times the rate.
-    # notes: remarks that every table prints below a row of this method.
+    # footnotes: remarks that every table prints below a row of this method.
 
 
 class Tokenizer(Protocol):

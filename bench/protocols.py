@@ -18,7 +18,7 @@ class Protocol(Frozen):
 
     split: a scheme of bench/data/splits.py. val_share: share of the training cases held out for
     validation, by group. selection: which epoch's weights are scored. recipe: "shared" for one
-    recipe for all, "native" for each method's own. external_part: which cases of a foreign test
+    recipe for all, "native" for each method's own. external_subset: which cases of a foreign test
     dataset are scored, its "test" part or "all".
     """
 
@@ -29,7 +29,7 @@ class Protocol(Frozen):
     val_share: float = Field(ge=0, lt=1)
     selection: Selection
     recipe: Literal["shared", "native"]
-    external_part: Literal["test", "all"] = "test"
+    external_subset: Literal["test", "all"] = "test"
 
 
 class Profile(Frozen):

@@ -42,16 +42,16 @@ def real(folder: Path, count: int) -> list[Pair]:
     """Masks of `folder`, each with a copy moved by (3, -5) px and thinned by 2."""
     pairs = []
     for path in sorted(folder.glob("*.png"))[:count]:
-        truth = np.asarray(Image.open(path).convert("L")) > 127
-        pred = binary_erosion(np.roll(truth, (3, -5), axis=(0, 1)), iterations=2)
-        if truth.any() and pred.any():
-            pairs.append((pred, truth))
+        target = np.asarray(Image.open(path).convert("L")) > 127
+        pred = binary_erosion(np.roll(target, (3, -5), axis=(0, 1)), iterations=2)
+        if target.any() and pred.any():
+            pairs.append((pred, target))
     return pairs
 
 
-def monai_hd95(pred: Mask, truth: Mask) -> float:
+def monai_hd95(pred: Mask, target: Mask) -> float:
     """MONAI's larger directed percentile."""
-    one, other = (torch.from_numpy(m)[None, None] for m in (pred, truth))
+    one, other = (torch.from_numpy(m)[None, None] for m in (pred, target))
     return float(compute_hausdorff_distance(one, other, include_background=True, percentile=95))
 
 
@@ -60,8 +60,8 @@ def milliseconds(score: Callable[[Mask, Mask], object], pairs: list[Pair]) -> fl
     passes = []
     for _ in range(3):
         start = time.perf_counter()
-        for pred, truth in pairs:
-            score(pred, truth)
+        for pred, target in pairs:
+            score(pred, target)
         passes.append(time.perf_counter() - start)
     return 1e3 * min(passes) / len(pairs)
 

@@ -239,7 +239,7 @@ class GSS(nn.Module):
         ):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
         self.register_buffer("palette", torch.tensor(PALETTE), persistent=False)
-        self.notes = notes(settings, tokenizer)
+        self.footnotes = footnotes(settings, tokenizer)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The backbone's four maps, finest first."""
@@ -283,7 +283,7 @@ class GSS(nn.Module):
         return F.interpolate(painted, images.shape[2:], mode="bilinear", align_corners=False)
 
 
-def notes(settings: GSSSettings, tokenizer: Tokenizer) -> tuple[str, ...]:
+def footnotes(settings: GSSSettings, tokenizer: Tokenizer) -> tuple[str, ...]:
     """Remarks for tables: where this run departs from the paper's."""
     remarks = []
     if settings.pretrained == "none":

@@ -113,7 +113,7 @@ class SDSeg(nn.Module):
     """U-Net and condition encoder, which train, beside a frozen tokenizer.
 
     latent_std: standard deviation of the first training batch's mask latents, by which all are
-    divided; 0 until then. notes: what tables must say of this run.
+    divided; 0 until then. footnotes: what tables must say of this run.
     """
 
     latent_std: Tensor
@@ -129,7 +129,7 @@ class SDSeg(nn.Module):
         self.tokenizer = tokenizer
         self.schedule = Schedule(scaled_linear_betas(0.0015, 0.0155))
         self.register_buffer("latent_std", torch.zeros(()))
-        self.notes = notes(settings, tokenizer)
+        self.footnotes = footnotes(settings, tokenizer)
         self.latent_inputs = () if tokenizer.has_posterior else ("mask",)  # else it draws its own
 
     def mask_latents(self, batch: Batch) -> Tensor:
@@ -185,7 +185,7 @@ class SDSeg(nn.Module):
         return decoded.clamp(0, 1).mean(1, keepdim=True)
 
 
-def notes(settings: SDSegSettings, tokenizer: Tokenizer) -> tuple[str, ...]:
+def footnotes(settings: SDSegSettings, tokenizer: Tokenizer) -> tuple[str, ...]:
     """Remarks for tables: where this run departs from the paper's."""
     remarks = []
     if settings.pretrained == "none":

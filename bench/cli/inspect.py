@@ -212,11 +212,11 @@ def show(cell: str, as_json: opt.Json = False, out: opt.Out = Path("results")) -
     _print_facts(facts, as_json)
 
 
-def _means(record: Any, dataset: str, part: str) -> dict[str, dict[str, float]]:
+def _means(record: Any, dataset: str, subset: str) -> dict[str, dict[str, float]]:
     """Per-image means of every metric, by grid."""
     from bench.metrics.aggregate import METRICS, summarize
 
-    grids = record.scores(dataset, part).groupby("grid")
+    grids = record.scores(dataset, subset).groupby("grid")
     return {
         str(grid): {metric: round(summarize(rows, metric).mean, 6) for metric in METRICS}
         for grid, rows in grids

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from bench.core.errors import BenchError
-from bench.experiments.matrices import Choices
+from bench.experiments.matrices import Overrides
 from bench.protocols import Profile, Protocol, get_profile, get_protocol
 from bench.reporting.published import load_edition
 
@@ -45,7 +45,7 @@ Published = Annotated[
     ),
 ]
 Grid = Annotated[Literal["network", "native"], typer.Option(help="Where scores are taken.")]
-Part = Literal["test", "all"]
+Subset = Literal["test", "all"]
 Precision = Literal["fp32", "bf16"]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -144,19 +144,19 @@ def choose_protocol(name: str, **changes: Any) -> Protocol:
     return Protocol.model_validate(get_protocol(name).model_dump() | given)
 
 
-def choices(
+def overrides(
     methods: str | None,
     datasets: str | None,
     seed_text: str,
     tokenizer: str | None,
     assigned: list[str] | None,
-) -> Choices:
+) -> Overrides:
     """The command line's narrowing of a matrix; `--methods all` is every registered method."""
     from bench.registry import plain_method_names
 
     settings, recipe = assignments(assigned)
     chosen = tuple(plain_method_names()) if methods == "all" else names(methods)
-    return Choices(
+    return Overrides(
         methods=chosen,
         datasets=names(datasets),
         seeds=seeds(seed_text),

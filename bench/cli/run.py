@@ -47,7 +47,7 @@ def run(
     tokenizer: Annotated[
         str | None, typer.Option(help="NAME or NAME@LOCATION for every cell.")
     ] = None,
-    part: Annotated[opt.Part | None, typer.Option(help="Foreign test cases.")] = None,
+    subset: Annotated[opt.Subset | None, typer.Option(help="Foreign test cases.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:0,cuda:1.")] = "auto",
     jobs: Annotated[int | None, typer.Option(min=1, help="Cells at a time on each device.")] = None,
     precision: Annotated[opt.Precision | None, typer.Option(help="Numerics.")] = None,
@@ -71,10 +71,10 @@ def run(
         profile, folder, epochs=epochs, image_size=image_size, precision=precision,
         channels_last=channels_last, compile=compile_,
     )  # fmt: skip
-    rules = opt.choose_protocol(protocol, recipe=recipe, external_part=part)
+    rules = opt.choose_protocol(protocol, recipe=recipe, external_subset=subset)
     asked = get_matrix(matrix)
     requests = expand(
-        asked, opt.choices(methods, datasets, seeds, tokenizer, assigned), rules, chosen
+        asked, opt.overrides(methods, datasets, seeds, tokenizer, assigned), rules, chosen
     )
     sources = Sources(chosen, folder, card or [])
     devices, threads = _devices(device, jobs)
@@ -182,7 +182,7 @@ def report(
     selection: Annotated[str | None, typer.Option(help="Only cells of this rule.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Only cells of this size.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Only cells of this length.")] = None,
-    part: Annotated[opt.Part, typer.Option(help="Foreign test cases.")] = "test",
+    subset: Annotated[opt.Subset, typer.Option(help="Foreign test cases.")] = "test",
     grid: opt.Grid = "network",
     published: opt.Published = None,
     out: opt.Out = Path("results"),
@@ -198,4 +198,4 @@ def report(
     from bench.reporting import report as reports
 
     asked = get_matrix(matrix)
-    reports.rebuild(asked, out, filters, published, grid, part, console)
+    reports.rebuild(asked, out, filters, published, grid, subset, console)

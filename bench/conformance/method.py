@@ -36,10 +36,10 @@ from bench.training.engine import Engine
 from bench.training.latents import LatentSource
 from bench.training.losses import get_loss
 from bench.training.predict import mean_dsc, probabilities
-from bench.training.trainer import Plan, load_own_state, own_state, train
+from bench.training.trainer import TrainingRun, load_own_state, own_state, train
 
 SIDE = 64  # px, before the method's own size rule
-LOOK = "ham10000"
+STYLE = "ham10000"
 CASES = 4
 TARGET_DSC = 0.9
 OVERFIT_STEPS = 200  # optimizer steps of Adam at 2e-3, batch 4, unless the module asks for others
@@ -59,7 +59,7 @@ class Subject:
     def __enter__(self) -> Self:
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         self._stack.enter_context(torch.random.fork_rng([]))
-        self.arrays: CaseArrays = phantom_arrays(LOOK, CASES, self.side, 0, self.folder)
+        self.arrays: CaseArrays = phantom_arrays(STYLE, CASES, self.side, 0, self.folder)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -437,7 +437,7 @@ def overfits(subject: Subject, steps: int, check_every: int = 20) -> str:
         return scores[-1]
 
     recipe = subject.recipe(CASES, check_every, -(-steps // check_every))
-    plan = Plan(recipe, "best-val", {"val": validate}, 1, 0, Engine(CPU))
+    plan = TrainingRun(recipe, "best-val", {"val": validate}, 1, 0, Engine(CPU))
     try:
         train(method, subject.batches(recipe), plan)
     except _Reached:

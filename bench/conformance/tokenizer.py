@@ -123,8 +123,8 @@ def masks_come_back(subject: TokenizerSubject) -> str:
     _, masks = subject.pictures
     with torch.no_grad():
         decoded = subject.tokenizer.decode(subject.tokenizer.encode(masks))
-    pred, truth = decoded.mean(1) > 0.5, masks[:, 0] > 0.5
-    overlap = 2 * (pred & truth).sum((1, 2)) / (pred.sum((1, 2)) + truth.sum((1, 2)))
+    pred, target = decoded.mean(1) > 0.5, masks[:, 0] > 0.5
+    overlap = 2 * (pred & target).sum((1, 2)) / (pred.sum((1, 2)) + target.sum((1, 2)))
     dsc = float(overlap.mean())
     if dsc < MASK_DSC:
         raise Broken(f"Masks come back with DSC {dsc:.3f}; generative methods need {MASK_DSC}.")

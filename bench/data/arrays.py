@@ -80,7 +80,7 @@ class CaseArrays:
     content_hash: str
 
     def rows(self, case_ids: Iterable[str]) -> NDArray[np.int64]:
-        """Row numbers of these cases, int64 (n,), in the order asked; KeyError for a stranger."""
+        """Row numbers of these cases, int64 (n,), in the order asked; KeyError for an unknown case id."""
         row = {case_id: i for i, case_id in enumerate(self.case_ids)}
         return np.array([row[case_id] for case_id in case_ids], np.int64)
 
@@ -113,28 +113,28 @@ def load_arrays(
     return _cached(index, size, key, cases, _decoder(folder, size), cache, workers, progress)
 
 
-def phantom_index(look: str, train: int, test: int, seed: int) -> CaseIndex:
-    """The first `train` phantoms of a look as published part "train", the next `test` as "test".
+def phantom_index(style: str, train: int, test: int, seed: int) -> CaseIndex:
+    """The first `train` phantoms of a style as published part "train", the next `test` as "test".
 
     Every phantom is a scene of its own, so each is its own known group.
     """
     from bench.data import phantoms  # its scipy.special doubles the start-up time of all else
 
     count = train + test
-    ids = tuple(f"{look}-phantom-{number:04d}" for number in range(1, count + 1))
+    ids = tuple(f"{style}-phantom-{number:04d}" for number in range(1, count + 1))
     return CaseIndex(
-        dataset=look,
+        dataset=style,
         case_ids=ids,
         groups=ids,
         parts=("train",) * train + ("test",) * test,
         classes=(None,) * count,
-        content_hash=digest(["phantoms", phantoms.VERSION, look, count, seed]),
+        content_hash=digest(["phantoms", phantoms.VERSION, style, count, seed]),
         grouped=count,
     )
 
 
 def phantom_arrays(
-    look: str,
+    style: str,
     count: int,
     size: int,
     seed: int,
@@ -149,11 +149,11 @@ def phantom_arrays(
     from bench.data import phantoms
 
     def draw(number: int) -> Decoded:
-        image, mask = phantoms.render(look, number, size, seed)
+        image, mask = phantoms.render(style, number, size, seed)
         return Decoded(image, mask, mask)
 
-    index = phantom_index(look, count, 0, seed)
-    key = digest(["phantoms", VERSION, phantoms.VERSION, look, count, size, seed])
+    index = phantom_index(style, count, 0, seed)
+    key = digest(["phantoms", VERSION, phantoms.VERSION, style, count, size, seed])
     return _cached(index, size, key, range(count), draw, cache, workers, progress)
 
 

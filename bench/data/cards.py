@@ -138,7 +138,7 @@ class Card(Frozen):
         to the image's size by nearest neighbour where the aspect ratio is the same. Otherwise a
         mask of another size is an error.
     external: the whole set is the test part (a second hospital, for cross-domain tests).
-    phantom: the look in `bench.data.phantoms` that stands in for it in the demo, if there is one.
+    phantom: the style in `bench.data.phantoms` that stands in for it in the demo, if there is one.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")

@@ -11,10 +11,10 @@ from PIL import Image
 
 from bench.core.errors import BenchError
 from bench.core.threads import in_order
-from bench.data.layouts import Found, Match
+from bench.data.layouts import CaseFiles, Match
 from bench.data.pixels import PixelError, load, orientation, pixel_hash, to_mask, to_rgb
 from bench.data.prepared import Case
-from bench.data.publisher import Facts
+from bench.data.publisher import PublisherMetadata
 
 Progress = Callable[[int, int], None]
 
@@ -24,7 +24,7 @@ class Incomplete(Exception):
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenCase:
     """One case as written. foreground: pixels of its joined mask."""
 
     case: Case
@@ -40,25 +40,25 @@ class Writer:
     """
 
     match: Match
-    facts: Facts
+    facts: PublisherMetadata
     rule: str
     rescale: bool
     folder: Path
 
     def write_all(
-        self, cases: list[Found], workers: int, progress: Progress | None
-    ) -> tuple[list[Written], list[tuple[str, str]]]:
+        self, cases: list[CaseFiles], workers: int, progress: Progress | None
+    ) -> tuple[list[WrittenCase], list[tuple[str, str]]]:
         """(cases written, (case id, why) of those that are incomplete).
 
         Raises BenchError naming up to ten files that are bad.
         """
         (self.folder / "images").mkdir(parents=True)
         (self.folder / "masks").mkdir()
-        written: list[Written] = []
+        written: list[WrittenCase] = []
         incomplete: list[tuple[str, str]] = []
         faults: list[str] = []
         for done, result in enumerate(in_order(self._attempt, cases, workers), start=1):
-            if isinstance(result, Written):
+            if isinstance(result, WrittenCase):
                 written.append(result)
             elif isinstance(result, Incomplete):
                 incomplete.append((cases[done - 1].case_id, str(result)))
@@ -70,22 +70,24 @@ class Writer:
             raise _bad(faults)
         return written, incomplete
 
-    def _attempt(self, found: Found) -> Written | Incomplete | PixelError:
+    def _attempt(self, found: CaseFiles) -> WrittenCase | Incomplete | PixelError:
         """The outcome as a value, so that one bad case does not hide the next."""
         try:
             return self._write(found)
         except (Incomplete, PixelError) as error:
             return error
 
-    def _write(self, found: Found) -> Written:
+    def _write(self, found: CaseFiles) -> WrittenCase:
         image = self._load(found.image)
         mask = self._joined(found, image.size)
         name = found.case_id + PurePosixPath(found.image).suffix.lower()
         shutil.copyfile(self.match.files[found.image], self.folder / "images" / name)
         Image.fromarray(mask).save(self.folder / "masks" / f"{found.case_id}.png")
-        return Written(self._case(found, name, image, mask), int(mask.sum()))
+        return WrittenCase(self._case(found, name, image, mask), int(mask.sum()))
 
-    def _case(self, found: Found, name: str, image: Image.Image, mask: NDArray[np.bool_]) -> Case:
+    def _case(
+        self, found: CaseFiles, name: str, image: Image.Image, mask: NDArray[np.bool_]
+    ) -> Case:
         notes = [f"{len(found.masks)} masks joined"] if len(found.masks) > 1 else []
         if self.rescale:
             notes.append("mask brought to the image's size where it had another")
@@ -110,7 +112,7 @@ class Writer:
         except PixelError as error:
             raise PixelError(f"{path} {error}") from error
 
-    def _joined(self, found: Found, size: tuple[int, int]) -> NDArray[np.bool_]:
+    def _joined(self, found: CaseFiles, size: tuple[int, int]) -> NDArray[np.bool_]:
         """The OR of all masks, bool (H, W)."""
         stored = {path: self._load(path) for path in found.masks}
         misfits = [

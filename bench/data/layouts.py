@@ -10,7 +10,7 @@ from bench.data.cards import CASE_ID, Card, Layout
 
 
 @dataclass(frozen=True)
-class Found:
+class CaseFiles:
     """One case's files. masks: logical paths, to be joined by OR."""
 
     case_id: str
@@ -29,7 +29,7 @@ class Match:
 
     layout: Layout
     files: dict[str, Path]
-    cases: tuple[Found, ...]
+    cases: tuple[CaseFiles, ...]
     spare_masks: tuple[str, ...]
 
     def paths(self, pattern: str) -> list[str]:
@@ -80,11 +80,11 @@ def _best(card: Card, files: dict[str, Path]) -> Match | None:
         best = max(range(len(matches)), key=lambda k: len(matches[k].cases))
     if not matches[best].cases:
         return None
-    _refuse_twins(card, matches[best])
+    _refuse_duplicates(card, matches[best])
     return matches[best]
 
 
-def _refuse_twins(card: Card, match: Match) -> None:
+def _refuse_duplicates(card: Card, match: Match) -> None:
     owner: dict[str, str] = {}
     for case in match.cases:
         if case.case_id in owner:
@@ -108,7 +108,9 @@ def _match(layout: Layout, files: dict[str, Path]) -> Match:
         if hit := _hit(layout.image, path):
             images.append((_case_id(layout, hit), path, hit.groupdict()))
     cases = tuple(
-        Found(case_id, path, tuple(masks.get(case_id, ())), groups.get("part"), groups.get("class"))
+        CaseFiles(
+            case_id, path, tuple(masks.get(case_id, ())), groups.get("part"), groups.get("class")
+        )
         for case_id, path, groups in sorted(images, key=lambda image: image[:2])
     )
     ids = {case.case_id for case in cases}

@@ -11,8 +11,8 @@ from bench.core.disk import disk_errors, scratch
 from bench.core.errors import BenchError, unknown_name
 from bench.core.files import write_text
 from bench.data.cards import Card
-from bench.data.case_files import Progress, Writer, Written
-from bench.data.layouts import Found, Match, find, some
+from bench.data.case_files import Progress, Writer, WrittenCase
+from bench.data.layouts import CaseFiles, Match, find, some
 from bench.data.prepared import (
     IMPORTED,
     INDEX,
@@ -24,7 +24,7 @@ from bench.data.prepared import (
     read_records,
     status,
 )
-from bench.data.publisher import Facts, read_facts
+from bench.data.publisher import PublisherMetadata, read_publisher_metadata
 
 __all__ = ["CaseIndex", "PrepareReport", "prepare", "read_index", "status"]
 
@@ -108,7 +108,7 @@ def prepare(
     task = f"prepare {card.name}"
     with disk_errors(task, data_root), scratch(data_root, card.name) as workspace:
         match = find(card, source, workspace / "unpacked")
-        facts = read_facts(card, match)
+        facts = read_publisher_metadata(card, match)
         kept, left_out = _choose(card, match, facts, include_all, leave_out or ())
         rule = mask_rule or match.layout.mask_rule or card.mask_rule
         writer = Writer(match, facts, rule, card.masks_rescaled, workspace / "new")
@@ -122,8 +122,12 @@ def prepare(
 
 
 def _choose(
-    card: Card, match: Match, facts: Facts, include_all: bool, leave_out: Collection[str]
-) -> tuple[list[Found], list[tuple[str, str]]]:
+    card: Card,
+    match: Match,
+    facts: PublisherMetadata,
+    include_all: bool,
+    leave_out: Collection[str],
+) -> tuple[list[CaseFiles], list[tuple[str, str]]]:
     """(cases to write, (case id, reason) of the others)."""
     known = {found.case_id for found in match.cases}
     for case_id in leave_out:
@@ -148,7 +152,7 @@ def _choose(
     return kept, left_out
 
 
-def _refuse_bare(card: Card, match: Match, kept: list[Found]) -> None:
+def _refuse_bare(card: Card, match: Match, kept: list[CaseFiles]) -> None:
     bare = [found.image for found in kept if not found.masks]
     if bare:
         raise BenchError(
@@ -158,7 +162,9 @@ def _refuse_bare(card: Card, match: Match, kept: list[Found]) -> None:
         )
 
 
-def _report(card: Card, writer: Writer, written: list[Written], left_out: LeftOut) -> PrepareReport:
+def _report(
+    card: Card, writer: Writer, written: list[WrittenCase], left_out: LeftOut
+) -> PrepareReport:
     cases = [one.case for one in written]
     if not cases:
         raise BenchError(
@@ -228,7 +234,7 @@ def _miscounts(card: Card, report: PrepareReport) -> list[str]:
     return [warning] if wrong else []
 
 
-def _shrunk(card: Card, written: list[Written]) -> list[str]:
+def _shrunk(card: Card, written: list[WrittenCase]) -> list[str]:
     if card.expected is None or card.expected.largest is None:
         return []
     width = max(one.case.width for one in written)
@@ -241,7 +247,7 @@ def _shrunk(card: Card, written: list[Written]) -> list[str]:
     return [warning] if (width, height) != wanted else []
 
 
-def _turned(written: list[Written]) -> list[str]:
+def _turned(written: list[WrittenCase]) -> list[str]:
     turned = [one.case.id for one in written if any("EXIF" in note for note in one.case.notes)]
     warning = (
         f"{len(turned)} image(s) carry an EXIF orientation, which is not applied because masks "
@@ -250,7 +256,7 @@ def _turned(written: list[Written]) -> list[str]:
     return [warning] if turned else []
 
 
-def _write_index(card: Card, report: PrepareReport, written: list[Written]) -> None:
+def _write_index(card: Card, report: PrepareReport, written: list[WrittenCase]) -> None:
     index = Index(
         dataset=card.name,
         card_hash=card.hash,

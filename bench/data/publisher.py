@@ -9,7 +9,7 @@ from bench.data.metadata import case_name, column, read_lines, read_table
 
 
 @dataclass(frozen=True)
-class Facts:
+class PublisherMetadata:
     """Case id -> patient or lesion, class, part; only what is known. warnings: what is not."""
 
     groups: dict[str, str]
@@ -18,8 +18,8 @@ class Facts:
     warnings: tuple[str, ...]
 
 
-def read_facts(card: Card, match: Match) -> Facts:
-    """Facts about the cases of `match`, its file names first, then the card's tables and lists.
+def read_publisher_metadata(card: Card, match: Match) -> PublisherMetadata:
+    """What the publisher says of the cases of `match`, its file names first, then the card's tables and lists.
 
     Missing tables and lists are warnings; ones that contradict themselves raise BenchError.
     """
@@ -27,7 +27,7 @@ def read_facts(card: Card, match: Match) -> Facts:
     parts, no_parts = _parts(card, match)
     parts |= {found.case_id: found.part for found in match.cases if found.part}
     classes |= {found.case_id: found.class_ for found in match.cases if found.class_}
-    return Facts(groups, classes, parts, (*no_groups, *no_parts))
+    return PublisherMetadata(groups, classes, parts, (*no_groups, *no_parts))
 
 
 def _groups(card: Card, match: Match) -> tuple[dict[str, str], dict[str, str], list[str]]:

@@ -28,12 +28,12 @@ class TestSet(Frozen):
     """Cases to score: the `test` part of a dataset's split, or `all` its cases."""
 
     dataset: str
-    part: Literal["test", "all"] = "test"
+    subset: Literal["test", "all"] = "test"
 
     @property
     def label(self) -> str:
         """`busi-test`: names the file of scores."""
-        return f"{self.dataset}-{self.part}"
+        return f"{self.dataset}-{self.subset}"
 
 
 class TokenizerKey(Frozen):
@@ -99,7 +99,7 @@ class CellRecord(Frozen):
     """What `cell.json` holds; see the attributes' names.
 
     request: digest of everything in the request but its test sets and settings. inputs: digests of
-    data, split and code. notes: remarks that tables print as footnotes.
+    data, split and code. footnotes: remarks that tables print as footnotes.
     provenance: versions, commit, device, times, peak memory.
     """
 
@@ -113,7 +113,7 @@ class CellRecord(Frozen):
     family: str
     trainable_params: int | None = None  # None: failed before the method was built
     total_params: int | None = None
-    notes: tuple[str, ...] = ()
+    footnotes: tuple[str, ...] = ()
     provenance: dict[str, Any] = {}
     error: str | None = None
     folder: Path | None = None  # where it was read from; not stored
@@ -122,20 +122,20 @@ class CellRecord(Frozen):
         """Write `cell.json`; last of all files, since its presence says that the cell ended."""
         write_json(folder / "cell.json", self.model_dump(mode="json", exclude={"folder"}))
 
-    def scores_file(self, dataset: str, part: str) -> Path:
+    def scores_file(self, dataset: str, subset: str) -> Path:
         """Where the rows of one test set lie."""
         assert self.folder is not None
-        return self.folder / "scores" / f"{dataset}-{part}.parquet"
+        return self.folder / "scores" / f"{dataset}-{subset}.parquet"
 
-    def has_scores(self, dataset: str, part: str) -> bool:
+    def has_scores(self, dataset: str, subset: str) -> bool:
         """Whether this cell was scored on that test set."""
-        return self.scores_file(dataset, part).is_file()
+        return self.scores_file(dataset, subset).is_file()
 
-    def scores(self, dataset: str, part: str) -> "pd.DataFrame":
+    def scores(self, dataset: str, subset: str) -> "pd.DataFrame":
         """The per-case rows of one test set; see bench/metrics for the columns."""
         import pandas as pd  # late: planning a run reads records only
 
-        return pd.read_parquet(self.scores_file(dataset, part))
+        return pd.read_parquet(self.scores_file(dataset, subset))
 
     def history(self) -> "pd.DataFrame":
         """One row per epoch: epoch, lr, loss and its parts, val_dsc, test_dsc, seconds."""
@@ -148,7 +148,7 @@ class CellRecord(Frozen):
 def request_digest(request: CellRequest) -> str:
     """Digest of a request without its settings (matched one by one) and its test sets."""
     profile = request.profile.model_dump(exclude={"settings", "title", "tokenizers"})
-    protocol = request.protocol.model_dump(exclude={"title", "external_part"})
+    protocol = request.protocol.model_dump(exclude={"title", "external_subset"})
     return digest(
         {
             "method": request.method,

@@ -48,7 +48,7 @@ from bench.training.engine import Engine
 from bench.training.latents import LatentSource
 from bench.training.losses import LogitsMethod
 from bench.training.predict import mean_dsc, probabilities, score
-from bench.training.trainer import Plan, Trained, load_own_state, own_state, train
+from bench.training.trainer import Trained, TrainingRun, load_own_state, own_state, train
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -179,7 +179,7 @@ class CellContext:
         seed = self.resolved.request.seed
         return probabilities(self.method, pixels, self.engine, seed, latents)
 
-    def truth(self, dataset: str) -> CaseArrays:
+    def target(self, dataset: str) -> CaseArrays:
         """The masks that scores are taken against: at the profile's size and native."""
         return self.arrays(dataset, self.resolved.request.profile.image_size)
 
@@ -326,7 +326,7 @@ def _train(
         watched = ("val", "test")  # their gap is the optimism
     parts = {"val": split.val, "test": split.test}
     validate = {part: _validation(context, parts[part], latents) for part in watched}
-    plan = Plan(
+    plan = TrainingRun(
         recipe=recipe,
         selection=request.protocol.selection,
         validate=validate,
@@ -345,7 +345,7 @@ def _validation(
     """Mean DSC of the method as it stands, from stored latents where it can predict from them."""
     dataset = context.resolved.request.train
     cases = context.arrays(dataset).rows(case_ids)
-    masks = np.asarray(context.truth(dataset).masks[cases])
+    masks = np.asarray(context.target(dataset).masks[cases])
     from_latents = latents is not None and hasattr(context.method, "predict_latents")
 
     def validate() -> float:
@@ -366,14 +366,14 @@ def _score_all(context: CellContext, folder: Path, progress: Progress) -> dict[s
 def _score(context: CellContext, test: TestSet, folder: Path) -> float:
     """Write the rows and examples of one test set; the mean DSC on the network grid."""
     ids = context.sources.test_cases(test, context.resolved.request.protocol)
-    truth = context.truth(test.dataset)
-    cases = truth.rows(ids)
-    rows, preds = score(context.probabilities(test.dataset, cases), truth, cases, EXAMPLES)
+    target = context.target(test.dataset)
+    cases = target.rows(ids)
+    rows, preds = score(context.probabilities(test.dataset, cases), target, cases, EXAMPLES)
     shown = cases[: len(preds)]
     examples: dict[str, Any] = {
-        "case_ids": np.array([truth.case_ids[case] for case in shown]),
-        "images": truth.images[shown],
-        "masks": truth.masks[shown],
+        "case_ids": np.array([target.case_ids[case] for case in shown]),
+        "images": target.images[shown],
+        "masks": target.masks[shown],
         "preds": preds,
     }
     write_with(
@@ -404,7 +404,7 @@ def _record(job: dict[str, Any], context: CellContext) -> dict[str, Any]:
         "family": context.resolved.spec.family,
         "trainable_params": trainable,
         "total_params": sum(everything.values()),
-        "notes": list(getattr(method, "notes", ())),
+        "footnotes": list(getattr(method, "footnotes", ())),
     }
 
 

@@ -48,7 +48,7 @@ class Matrix(Frozen):
     tables: tuple[TableBlock, ...] = ()
 
 
-class Choices(Frozen):
+class Overrides(Frozen):
     """What the command line narrows or replaces; empty means: as the matrix says."""
 
     methods: tuple[str, ...] = ()
@@ -94,11 +94,11 @@ def _read(file: Path, name: str) -> Matrix:
 
 
 def expand(
-    matrix: Matrix, choices: Choices, protocol: Protocol, profile: Profile
+    matrix: Matrix, overrides: Overrides, protocol: Protocol, profile: Profile
 ) -> list[CellRequest]:
-    """The matrix's cells under the choices, each training once with all its test sets.
+    """The matrix's cells under the overrides, each training once with all its test sets.
 
-    Raises BenchError when the choices leave nothing.
+    Raises BenchError when the overrides leave nothing.
     """
     requests = [
         CellRequest(
@@ -108,21 +108,21 @@ def expand(
             seed=seed,
             protocol=protocol,
             profile=profile,
-            settings=dict(zip(block.settings, values, strict=True)) | choices.settings,
-            tokenizer=choices.tokenizer or tokenizer,
-            recipe=choices.recipe,
+            settings=dict(zip(block.settings, values, strict=True)) | overrides.settings,
+            tokenizer=overrides.tokenizer or tokenizer,
+            recipe=overrides.recipe,
         )
         for block in matrix.cells
-        for method in choices.methods or block.methods
+        for method in overrides.methods or block.methods
         for train in block.train
         for tokenizer in block.tokenizers
         for values in itertools.product(*block.settings.values())
-        for seed in choices.seeds
-        if (tests := _test_sets(block, train, choices.datasets, protocol))
+        for seed in overrides.seeds
+        if (tests := _test_sets(block, train, overrides.datasets, protocol))
     ]
     if not requests:
         raise BenchError(
-            f"Matrix {matrix.name!r} has no cell for these choices. It trains on "
+            f"Matrix {matrix.name!r} has no cell for these overrides. It trains on "
             f"{', '.join(sorted({t for b in matrix.cells for t in b.train}))}."
         )
     return merge_requests(requests)
@@ -136,6 +136,6 @@ def _test_sets(
         return ()
     names = [train if name == "same" else name for name in block.test]
     return tuple(
-        TestSet(dataset=name, part="test" if name == train else protocol.external_part)
+        TestSet(dataset=name, subset="test" if name == train else protocol.external_subset)
         for name in dict.fromkeys(names)
     )

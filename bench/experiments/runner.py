@@ -90,8 +90,8 @@ def _plan_one(request: CellRequest, records: list[CellRecord], sources: Sources)
 
 
 def _is_scored(record: CellRecord, test: Any, request: CellRequest, sources: Sources) -> bool:
-    note = record.scores_file(test.dataset, test.part).with_suffix(".json")
-    if not note.is_file() or not record.has_scores(test.dataset, test.part):
+    note = record.scores_file(test.dataset, test.subset).with_suffix(".json")
+    if not note.is_file() or not record.has_scores(test.dataset, test.subset):
         return False
     return json.loads(note.read_text())["inputs"] == sources.test_digest(test, request.protocol)
 
@@ -108,7 +108,7 @@ def run(tasks: list[Task], options: RunOptions, sources: Sources, report: Report
     pool = Pool(list(options.devices), options.threads, options.out / "logs")
     with disk_errors("store results", options.out), pool:
         _resolve(pool, waiting, options, sources)
-        unique = _without_twins([task for task in waiting if task.state in ("train", "score")])
+        unique = _merge_duplicates([task for task in waiting if task.state in ("train", "score")])
         pool.map(
             [(task, _job(task, task.state, options, sources)) for task in unique],
             lambda task, event: _note(task, event, options, report),
@@ -140,7 +140,7 @@ def _resolve(pool: Pool, tasks: list[Task], options: RunOptions, sources: Source
         raise BenchError(f"Nothing was trained. {mistakes[0]}{more}")
 
 
-def _without_twins(tasks: list[Task]) -> list[Task]:
+def _merge_duplicates(tasks: list[Task]) -> list[Task]:
     """One task per cell id; it scores every test set that its twins ask for."""
     by_id: dict[str, Task] = {}
     for task in tasks:

@@ -45,7 +45,7 @@ class Sources:
         if self.profile.phantoms:
             profile = self.profile
             return phantom_index(
-                self._look(card), profile.train_cases, profile.test_cases, PHANTOM_SEED
+                self._phantom_style(card), profile.train_cases, profile.test_cases, PHANTOM_SEED
             )
         return read_index(self._data(dataset) / dataset)
 
@@ -54,8 +54,8 @@ class Sources:
         if (dataset, size) not in self._arrays:
             if self.profile.phantoms:
                 count = self.profile.train_cases + self.profile.test_cases
-                look = self._look(self.card(dataset))
-                arrays = phantom_arrays(look, count, size, PHANTOM_SEED)
+                style = self._phantom_style(self.card(dataset))
+                arrays = phantom_arrays(style, count, size, PHANTOM_SEED)
             else:
                 arrays = load_arrays(self._data(dataset) / dataset, size)
             self._arrays[dataset, size] = arrays
@@ -68,7 +68,7 @@ class Sources:
 
     def test_cases(self, test: TestSet, protocol: Protocol) -> tuple[str, ...]:
         """The case ids that a test set scores."""
-        if test.part == "all":
+        if test.subset == "all":
             return self.index(test.dataset).case_ids
         return self.split(test.dataset, protocol).test
 
@@ -92,7 +92,7 @@ class Sources:
         """Hashes of the cards used so far."""
         return {name: self.cards[name].hash for name in sorted(self._used)}
 
-    def _look(self, card: Card) -> str:
+    def _phantom_style(self, card: Card) -> str:
         if card.phantom is None:
             raise BenchError(
                 f"No phantom stands in for {card.name!r}, and profile {self.profile.name!r} uses "

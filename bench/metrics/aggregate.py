@@ -21,7 +21,7 @@ class Summary:
 
     mean, median, sd: over cases, in the metric's own unit ([0, 1], or px); sd has ddof 1 and is
     None for a single case. pooled: from the summed counts, None for the distances, which have no
-    pooled form. cases: number of rows. empty_truth, empty_pred, empty_both: how many of them had
+    pooled form. cases: number of rows. empty_target, empty_pred, empty_both: how many of them had
     an empty mask, each of which counts as bench/metrics/empty.py rules.
     """
 
@@ -30,14 +30,14 @@ class Summary:
     sd: float | None
     pooled: float | None
     cases: int
-    empty_truth: int
+    empty_target: int
     empty_pred: int
     empty_both: int
 
     @property
     def empty(self) -> int:
         """Cases in which at least one mask was empty."""
-        return self.empty_truth + self.empty_pred + self.empty_both
+        return self.empty_target + self.empty_pred + self.empty_both
 
 
 def summarize(rows: pd.DataFrame, metric: Metric) -> Summary:
@@ -62,7 +62,7 @@ def summarize(rows: pd.DataFrame, metric: Metric) -> Summary:
         sd=float(values.std(ddof=1)) if len(values) > 1 else None,
         pooled=_pooled(rows, metric),
         cases=len(rows),
-        empty_truth=int(empty.get("truth", 0)),
+        empty_target=int(empty.get("target", 0)),
         empty_pred=int(empty.get("pred", 0)),
         empty_both=int(empty.get("both", 0)),
     )

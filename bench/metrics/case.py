@@ -30,32 +30,32 @@ class CaseScores(TypedDict):
     empty: EmptyKind
 
 
-def score_case(pred: NDArray[np.bool_], truth: NDArray[np.bool_]) -> CaseScores:
-    """Counts, DSC, IoU and both HD95 of one predicted mask against the truth.
+def score_case(pred: NDArray[np.bool_], target: NDArray[np.bool_]) -> CaseScores:
+    """Counts, DSC, IoU and both HD95 of one predicted mask against the target.
 
-    pred, truth: bool (H, W), any size. Distances are in pixels of that grid, never mm (the public
+    pred, target: bool (H, W), any size. Distances are in pixels of that grid, never mm (the public
     images carry no spacing); `diagonal` = sqrt(H^2 + W^2) px, so hd95 / diagonal is the share of
     it. hd95 is medpy's value; hd95_directed the larger directed percentile (MONAI, DeepMind).
     Raises ValueError for other shapes or types.
     Source: Dice 1945, Jaccard 1912, Huttenlocher et al. 1993; empty rule: bench/metrics/empty.py.
     """
-    _check(pred, truth)
-    height, width = truth.shape
-    tp = int(np.count_nonzero(pred & truth))
-    in_pred, in_truth = int(np.count_nonzero(pred)), int(np.count_nonzero(truth))
-    union = in_pred + in_truth - tp
+    _check(pred, target)
+    height, width = target.shape
+    tp = int(np.count_nonzero(pred & target))
+    in_pred, in_target = int(np.count_nonzero(pred)), int(np.count_nonzero(target))
+    union = in_pred + in_target - tp
     diagonal = math.sqrt(height**2 + width**2)
-    kind = which_empty(in_pred, in_truth)
+    kind = which_empty(in_pred, in_target)
     if kind == "none":
-        dsc, iou = 2 * tp / (in_pred + in_truth), tp / union
-        hd95, directed = hd95_pair(pred, truth)
+        dsc, iou = 2 * tp / (in_pred + in_target), tp / union
+        hd95, directed = hd95_pair(pred, target)
     else:
         dsc = iou = overlap_when_empty(kind)
         hd95 = directed = distance_when_empty(kind, diagonal)
     return {
         "tp": tp,
         "fp": in_pred - tp,
-        "fn": in_truth - tp,
+        "fn": in_target - tp,
         "tn": height * width - union,
         "dsc": dsc,
         "iou": iou,
@@ -66,8 +66,8 @@ def score_case(pred: NDArray[np.bool_], truth: NDArray[np.bool_]) -> CaseScores:
     }
 
 
-def _check(pred: NDArray[np.bool_], truth: NDArray[np.bool_]) -> None:
-    if pred.dtype != np.bool_ or truth.dtype != np.bool_:
-        raise ValueError(f"masks must be bool; got {pred.dtype} and {truth.dtype}")
-    if pred.shape != truth.shape or pred.ndim != 2 or 0 in pred.shape:
-        raise ValueError(f"need two masks of one shape (H, W); got {pred.shape}, {truth.shape}")
+def _check(pred: NDArray[np.bool_], target: NDArray[np.bool_]) -> None:
+    if pred.dtype != np.bool_ or target.dtype != np.bool_:
+        raise ValueError(f"masks must be bool; got {pred.dtype} and {target.dtype}")
+    if pred.shape != target.shape or pred.ndim != 2 or 0 in pred.shape:
+        raise ValueError(f"need two masks of one shape (H, W); got {pred.shape}, {target.shape}")

@@ -9,16 +9,16 @@ rewards a method for missing lesions. Ours is always a finite number and always 
 
 from typing import Literal
 
-EmptyKind = Literal["none", "truth", "pred", "both"]
+EmptyKind = Literal["none", "target", "pred", "both"]
 
 
-def which_empty(pred_pixels: int, truth_pixels: int) -> EmptyKind:
-    """Which of the two masks has no foreground pixel: "none", "truth", "pred" or "both"."""
-    if pred_pixels and truth_pixels:
+def which_empty(pred_pixels: int, target_pixels: int) -> EmptyKind:
+    """Which of the two masks has no foreground pixel: "none", "target", "pred" or "both"."""
+    if pred_pixels and target_pixels:
         return "none"
     if pred_pixels:
-        return "truth"
-    return "pred" if truth_pixels else "both"
+        return "target"
+    return "pred" if target_pixels else "both"
 
 
 def overlap_when_empty(kind: EmptyKind) -> float:

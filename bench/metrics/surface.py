@@ -14,35 +14,35 @@ Mask = NDArray[np.bool_]
 PERCENTILE = 95
 
 
-def hd95_pair(pred: Mask, truth: Mask) -> tuple[float, float]:
+def hd95_pair(pred: Mask, target: Mask) -> tuple[float, float]:
     """Both definitions of HD95 in px: (medpy's, larger of the two directed percentiles).
 
-    pred, truth: bool (H, W), both with at least one foreground pixel.
+    pred, target: bool (H, W), both with at least one foreground pixel.
     medpy's (`medpy.metric.binary.hd95`, connectivity 1) is one 95th percentile over both directed
     distance sets pooled; the other (MONAI, DeepMind) is max of the two sets' 95th percentiles.
     Raises ValueError when the shapes differ or a mask is empty: bench/metrics/empty.py rules those.
     """
-    if pred.shape != truth.shape or pred.ndim != 2:
-        raise ValueError(f"need two masks of one shape (H, W); got {pred.shape}, {truth.shape}")
-    box = joint_box(pred, truth)
-    pred_points, truth_points = border_points(pred[box]), border_points(truth[box])
-    to_truth = directed_distances(pred_points, truth_points)
-    to_pred = directed_distances(truth_points, pred_points)
-    pooled = np.percentile(np.concatenate((to_truth, to_pred)), PERCENTILE)
-    directed = max(np.percentile(to_truth, PERCENTILE), np.percentile(to_pred, PERCENTILE))
+    if pred.shape != target.shape or pred.ndim != 2:
+        raise ValueError(f"need two masks of one shape (H, W); got {pred.shape}, {target.shape}")
+    box = joint_box(pred, target)
+    pred_points, target_points = border_points(pred[box]), border_points(target[box])
+    to_target = directed_distances(pred_points, target_points)
+    to_pred = directed_distances(target_points, pred_points)
+    pooled = np.percentile(np.concatenate((to_target, to_pred)), PERCENTILE)
+    directed = max(np.percentile(to_target, PERCENTILE), np.percentile(to_pred, PERCENTILE))
     return float(pooled), float(directed)
 
 
-def joint_box(pred: Mask, truth: Mask) -> tuple[slice, slice]:
+def joint_box(pred: Mask, target: Mask) -> tuple[slice, slice]:
     """The smallest window that holds the foreground of both masks.
 
     Outside it there is only background, which is also what lies beyond an image's edge in
     `border`, so cropping changes no distance.
     """
-    either = pred | truth
+    either = pred | target
     rows = np.flatnonzero(either.any(axis=1))
     columns = np.flatnonzero(either.any(axis=0))
-    if len(rows) == 0 or not pred.any() or not truth.any():
+    if len(rows) == 0 or not pred.any() or not target.any():
         raise ValueError("a mask without foreground has no border; see bench/metrics/empty.py")
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 

@@ -11,12 +11,12 @@ from bench.experiments.cells import CellRecord, load_cell, load_cells
 from bench.experiments.matrices import Matrix
 from bench.experiments.runner import Task
 from bench.reporting.tables import (
-    Ground,
+    ComparisonKey,
     Missing,
     Table,
     build_tables,
     comparable_groups,
-    ground_of,
+    comparison_key,
     select,
     to_rich,
     write_tables,
@@ -38,8 +38,8 @@ def of_run(
     cells = [load_cell(file) for file in files if file.is_file()]
     absent = [task for task in tasks if task.state != "done"]
     missing = [Missing.of(task.request, _one_line(task.reason or "not run")) for task in absent]
-    part = tasks[0].request.protocol.external_part
-    return _produce(matrix, cells, missing, out, published, grid, part, console)
+    subset = tasks[0].request.protocol.external_subset
+    return _produce(matrix, cells, missing, out, published, grid, subset, console)
 
 
 def rebuild(
@@ -48,10 +48,10 @@ def rebuild(
     filters: dict[str, str | int | None],
     published: str | None,
     grid: Grid,
-    part: str,
+    subset: str,
     console: Console,
 ) -> list[Path]:
-    """Write and print the tables and figures of every ground (profile, protocol, selection rule,
+    """Write and print the tables and figures of every key (profile, protocol, selection rule,
     size) that stored cells stand on; `filters` keep some of them.
 
     Raises BenchError when nothing is stored, or nothing passes the filters.
@@ -60,14 +60,14 @@ def rebuild(
     epochs = filters.pop("epochs", None)
     cells = [c for c in select(stored, **filters) if epochs in (None, c.key.epochs)]  # type: ignore[arg-type]
     if not cells:
-        grounds = "; ".join(" ".join(map(str, g)) for g in comparable_groups(stored)) or "none"
+        keys = "; ".join(" ".join(map(str, g)) for g in comparable_groups(stored)) or "none"
         raise BenchError(
-            f"No stored cell in {out / 'cells'} to report on. Stored grounds: {grounds}. Run "
+            f"No stored cell in {out / 'cells'} to report on. Stored keys: {keys}. Run "
             f"`bench run --matrix {matrix.name}` or change the filters."
         )
     files: list[Path] = []
     for group in comparable_groups(cells).values():
-        files += _produce(matrix, group, (), out, published, grid, part, console)
+        files += _produce(matrix, group, (), out, published, grid, subset, console)
     return files
 
 
@@ -78,7 +78,7 @@ def _produce(
     out: Path,
     published: str | None,
     grid: Grid,
-    part: str,
+    subset: str,
     console: Console,
 ) -> list[Path]:
     if not cells:
@@ -90,11 +90,11 @@ def _produce(
         missing=missing,
         grid=grid,
         published=published,
-        external_part="all" if part == "all" else "test",
+        external_subset="all" if subset == "all" else "test",
         titles=titles,
         explanations=_explanations(cells),
     )
-    folder = _folder(ground_of(cells[0]), grid)
+    folder = _folder(comparison_key(cells[0]), grid)
     _print(tables, console)
     files = write_tables(tables, out / "tables" / folder)
     from bench.reporting.plots import (
@@ -113,10 +113,10 @@ def _print(tables: Sequence[Table], console: Console) -> None:
     console.print()
 
 
-def _folder(ground: Ground, grid: Grid) -> str:
+def _folder(key: ComparisonKey, grid: Grid) -> str:
     """`demo-clean-best-val-96`, with `-native` for native scores."""
     tail = "" if grid == "network" else "-native"
-    return f"{ground.profile}-{ground.protocol}-{ground.selection}-{ground.image_size}{tail}"
+    return f"{key.profile}-{key.protocol}-{key.selection}-{key.image_size}{tail}"
 
 
 def _explanations(cells: Sequence[CellRecord]) -> dict[str, str]:

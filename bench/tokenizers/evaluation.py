@@ -97,13 +97,13 @@ def _summary(name: str, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def phantom_sets(size: int, count: int = 32) -> list[EvalSet]:
-    """`count` phantoms of every look, at `size` pixels."""
+    """`count` phantoms of every style, at `size` pixels."""
     sets = []
-    for look in phantoms.LOOKS:
-        drawn = [phantoms.render(look, i, size, PHANTOM_SEED) for i in range(count)]
+    for style in phantoms.STYLES:
+        drawn = [phantoms.render(style, i, size, PHANTOM_SEED) for i in range(count)]
         images, masks = (np.stack(part) for part in zip(*drawn, strict=True))
-        ids = tuple(f"{look}-{i}" for i in range(count))
-        sets.append(EvalSet(f"{look} phantoms", ids, masks, images))
+        ids = tuple(f"{style}-{i}" for i in range(count))
+        sets.append(EvalSet(f"{style} phantoms", ids, masks, images))
     return sets
 
 

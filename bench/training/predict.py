@@ -62,17 +62,17 @@ def mean_dsc(probs: Iterator[Tensor], masks: np.ndarray) -> float:
     scores: list[float] = []
     done = 0
     for chunk in probs:
-        truth = torch.tensor(masks[done : done + len(chunk)], device=chunk.device)
-        pred = resize_probs(chunk, *truth.shape[1:])[:, 0] > THRESHOLD
-        overlap = (pred & truth).flatten(1).sum(1).double()
-        size = (pred.flatten(1).sum(1) + truth.flatten(1).sum(1)).double()
+        target = torch.tensor(masks[done : done + len(chunk)], device=chunk.device)
+        pred = resize_probs(chunk, *target.shape[1:])[:, 0] > THRESHOLD
+        overlap = (pred & target).flatten(1).sum(1).double()
+        size = (pred.flatten(1).sum(1) + target.flatten(1).sum(1)).double()
         scores += torch.where(size == 0, 1.0, 2 * overlap / size.clamp(min=1)).tolist()
         done += len(chunk)
     return float(np.mean(scores))
 
 
 def score(
-    probs: Iterator[Tensor], truth: CaseArrays, cases: NDArray[np.int64], examples: int = 0
+    probs: Iterator[Tensor], target: CaseArrays, cases: NDArray[np.int64], examples: int = 0
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """(rows, preds): one row per case and grid, and the first `examples` masks at network size.
 
@@ -83,18 +83,22 @@ def score(
     preds: list[np.ndarray] = []
     position = 0
     for chunk in probs:
-        network = truth.masks.shape[1:]
+        network = target.masks.shape[1:]
         on_network = (resize_probs(chunk, *network)[:, 0] > THRESHOLD).cpu().numpy()
         for index in range(len(chunk)):
             case = cases[position]
-            native_truth = truth.native_masks[case]
-            native = resize_probs(chunk[index : index + 1], *native_truth.shape)[0, 0]
+            native_target = target.native_masks[case]
+            native = resize_probs(chunk[index : index + 1], *native_target.shape)[0, 0]
             grids = {
-                "network": (on_network[index], np.asarray(truth.masks[case])),
-                "native": ((native > THRESHOLD).cpu().numpy(), native_truth),
+                "network": (on_network[index], np.asarray(target.masks[case])),
+                "native": ((native > THRESHOLD).cpu().numpy(), native_target),
             }
             for grid, (pred, mask) in grids.items():
-                head = {"case_id": truth.case_ids[case], "group": truth.groups[case], "grid": grid}
+                head = {
+                    "case_id": target.case_ids[case],
+                    "group": target.groups[case],
+                    "grid": grid,
+                }
                 size = {"height": mask.shape[0], "width": mask.shape[1]}
                 rows.append(head | size | score_case(pred, mask))
             if len(preds) < examples:

@@ -35,7 +35,7 @@ class TrainingFailure(BenchError):
 
 
 @dataclass
-class Plan:
+class TrainingRun:
     """Everything the loop needs besides the method and its batches.
 
     validate: "val" and/or "test" -> a function that scores the method now. The selection rule
@@ -66,24 +66,24 @@ class Trained:
     seconds: float
 
 
-def train(method: Any, batches: TrainingBatches, plan: Plan) -> Trained:
+def train(method: Any, batches: TrainingBatches, run: TrainingRun) -> Trained:
     """Train `method` in place and leave the weights in it that the selection rule picks.
 
     Raises TrainingFailure on a loss that is not finite. The state at an epoch's start is a function
     of (seed, epoch, stored weights and optimizer), so a run that resumes from `resume_file` gives
     the numbers of one that was never stopped.
     """
-    recipe, engine = plan.recipe, plan.engine
+    recipe, engine = run.recipe, run.engine
     optimizer = make_optimizer(method, recipe)
-    state = _State(method, optimizer, recipe, plan.selection)
-    if plan.resume_file is not None and plan.resume_file.exists():
-        state.restore(load_state(plan.resume_file))
+    state = _State(method, optimizer, recipe, run.selection)
+    if run.resume_file is not None and run.resume_file.exists():
+        state.restore(load_state(run.resume_file))
     compute_loss = torch.compile(method.loss) if engine.compile else method.loss
     saved_at = started = time.monotonic()
     while state.epoch < recipe.epochs and not state.out_of_patience():
         epoch = state.epoch
         epoch_started = time.monotonic()
-        torch.manual_seed(seed_for(plan.seed, "epoch", epoch))  # dropout, noise, mixing
+        torch.manual_seed(seed_for(run.seed, "epoch", epoch))  # dropout, noise, mixing
         method.train()
         losses = _LossMeans()
         for step, batch in enumerate(batches.epoch(epoch)):
@@ -100,14 +100,14 @@ def train(method: Any, batches: TrainingBatches, plan: Plan) -> Trained:
             optimizer.step()
             state.update_average()
             losses.add(parts)
-            plan.on_progress({"epoch": epoch, "step": step, "steps": batches.steps})
+            run.on_progress({"epoch": epoch, "step": step, "steps": batches.steps})
         row = {"epoch": epoch + 1, "lr": lr, **losses.means(epoch)}
-        row |= _validate(plan, state, last=epoch + 1 == recipe.epochs)
+        row |= _validate(run, state, last=epoch + 1 == recipe.epochs)
         row["seconds"] = time.monotonic() - epoch_started
         state.finish_epoch(row)
-        plan.on_progress(row | {"epochs": recipe.epochs})
-        if plan.resume_file and time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
-            save_state(plan.resume_file, state.checkpoint(time.monotonic() - started))
+        run.on_progress(row | {"epochs": recipe.epochs})
+        if run.resume_file and time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
+            save_state(run.resume_file, state.checkpoint(time.monotonic() - started))
             saved_at = time.monotonic()
     state.load_selected()
     return Trained(state.history, state.selected_epoch, state.seconds + time.monotonic() - started)
@@ -186,12 +186,12 @@ def _trainable(method: nn.Module) -> list[nn.Parameter]:
     return [p for p in method.parameters() if p.requires_grad]
 
 
-def _validate(plan: Plan, state: "_State", last: bool) -> dict[str, float]:
+def _validate(run: TrainingRun, state: "_State", last: bool) -> dict[str, float]:
     """val_dsc and test_dsc of this epoch, NaN where not measured."""
     row = {"val_dsc": float("nan"), "test_dsc": float("nan")}
-    if last or (state.epoch + 1) % plan.validate_every == 0:
+    if last or (state.epoch + 1) % run.validate_every == 0:
         with state.averaged():
-            row |= {f"{part}_dsc": score() for part, score in plan.validate.items()}
+            row |= {f"{part}_dsc": score() for part, score in run.validate.items()}
     return row
 
 

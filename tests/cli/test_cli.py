@@ -32,7 +32,7 @@ def refused(tmp_path, monkeypatch, capsys):
     [
         ("--precision", "fp64", "'fp64' is not one of 'fp32', 'bf16'"),
         ("--recipe", "nativ", "'nativ' is not one of 'shared', 'native'"),
-        ("--part", "train", "'train' is not one of 'test', 'all'"),
+        ("--subset", "train", "'train' is not one of 'test', 'all'"),
         ("--grid", "web", "'web' is not one of 'network', 'native'"),
         ("--published", "aaai2024", "Did you mean 'aaai2025'?"),
         ("--device", "gpu", "--device 'gpu': write auto, cpu, cuda or cuda:0,cuda:1."),

@@ -8,7 +8,7 @@ from data_doubles import SHARED
 from bench.core.errors import BenchError
 from bench.data import cards
 from bench.data.cards import Card, card_files, list_cards, load_card, read_card
-from bench.data.phantoms import LOOKS
+from bench.data.phantoms import STYLES
 
 NAMES = ["bus", "busi", "glas", "ham10000", "kvasir-instrument", "stu"]
 
@@ -40,7 +40,7 @@ def test_every_shipped_card_names_its_source_and_licence(name):
     card = load_card(name)
     assert card_files()[name].stem == card.name
     assert card.licence and "@" in card.citation and card.access.page.startswith("https://")
-    assert card.phantom in (*LOOKS, None)
+    assert card.phantom in (*STYLES, None)
     assert card.expected is not None
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.data.phantoms import LOOKS, MAX_SIZE, MIN_SIZE, VERSION, render
+from bench.data.phantoms import MAX_SIZE, MIN_SIZE, STYLES, VERSION, render
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -16,8 +16,8 @@ SIZE = 96
 
 @pytest.fixture(scope="module")
 def pictures() -> dict[str, list[Picture]]:
-    """Draw the first COUNT pictures of every look once; the tests only read them."""
-    return {look: [render(look, index, SIZE, 0) for index in range(COUNT)] for look in LOOKS}
+    """Draw the first COUNT pictures of every style once; the tests only read them."""
+    return {style: [render(style, index, SIZE, 0) for index in range(COUNT)] for style in STYLES}
 
 
 def dice(a: Mask, b: Mask) -> float:
@@ -41,38 +41,38 @@ def otsu(image: Image) -> int:
 
 
 def test_names_and_version() -> None:
-    assert LOOKS == ("bus", "busi", "glas", "ham10000", "kvasir-instrument")
+    assert STYLES == ("bus", "busi", "glas", "ham10000", "kvasir-instrument")
     assert VERSION >= 1
 
 
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("size", [32, 50, 96])
-def test_shapes_and_types(look: str, size: int) -> None:
-    image, mask = render(look, 3, size, 1)
+def test_shapes_and_types(style: str, size: int) -> None:
+    image, mask = render(style, 3, size, 1)
     assert image.shape == (size, size, 3) and image.dtype == np.uint8
     assert mask.shape == (size, size) and mask.dtype == np.bool_
     assert mask.any() and not mask.all()
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_same_arguments_same_picture(look: str, pictures: dict[str, list[Picture]]) -> None:
-    image, mask = pictures[look][5]
-    again, mask_again = render(look, 5, SIZE, 0)
+@pytest.mark.parametrize("style", STYLES)
+def test_same_arguments_same_picture(style: str, pictures: dict[str, list[Picture]]) -> None:
+    image, mask = pictures[style][5]
+    again, mask_again = render(style, 5, SIZE, 0)
     np.testing.assert_array_equal(image, again)
     np.testing.assert_array_equal(mask, mask_again)
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_index_and_seed_change_the_picture(look: str, pictures: dict[str, list[Picture]]) -> None:
-    image, mask = pictures[look][5]
-    for other in (pictures[look][6], render(look, 5, SIZE, 1)):
+@pytest.mark.parametrize("style", STYLES)
+def test_index_and_seed_change_the_picture(style: str, pictures: dict[str, list[Picture]]) -> None:
+    image, mask = pictures[style][5]
+    for other in (pictures[style][6], render(style, 5, SIZE, 1)):
         assert (other[0] != image).mean() > 0.3
         assert (other[1] != mask).any()
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_index_and_seed_do_not_trade_places(look: str) -> None:
-    assert (render(look, 1, 32, 2)[0] != render(look, 2, 32, 1)[0]).any()
+@pytest.mark.parametrize("style", STYLES)
+def test_index_and_seed_do_not_trade_places(style: str) -> None:
+    assert (render(style, 1, 32, 2)[0] != render(style, 2, 32, 1)[0]).any()
 
 
 def test_drawing_leaves_the_global_generator_alone() -> None:
@@ -83,25 +83,25 @@ def test_drawing_leaves_the_global_generator_alone() -> None:
     assert np.random.random() == expected
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_foreground_share(look: str, pictures: dict[str, list[Picture]]) -> None:
-    shares = np.array([mask.mean() for _, mask in pictures[look]])
+@pytest.mark.parametrize("style", STYLES)
+def test_foreground_share(style: str, pictures: dict[str, list[Picture]]) -> None:
+    shares = np.array([mask.mean() for _, mask in pictures[style]])
     assert 0.05 < shares.mean() < 0.45
     assert shares.min() > 0.01
     assert shares.max() < 0.70  # GlaS itself: 0.30 to 0.69 between its 10th and 90th percentile
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_no_mask_is_empty_or_full_at_the_smallest_size(look: str) -> None:
+@pytest.mark.parametrize("style", STYLES)
+def test_no_mask_is_empty_or_full_at_the_smallest_size(style: str) -> None:
     for index in range(100):
-        share = render(look, index, MIN_SIZE, 3)[1].mean()
+        share = render(style, index, MIN_SIZE, 3)[1].mean()
         assert 0.0 < share < 0.8
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_thresholding_does_not_solve_it(look: str, pictures: dict[str, list[Picture]]) -> None:
+@pytest.mark.parametrize("style", STYLES)
+def test_thresholding_does_not_solve_it(style: str, pictures: dict[str, list[Picture]]) -> None:
     bright, dark = [], []
-    for image, mask in pictures[look]:
+    for image, mask in pictures[style]:
         above = grey(image) > otsu(grey(image))
         bright.append(dice(above, mask))
         dark.append(dice(~above, mask))
@@ -109,11 +109,11 @@ def test_thresholding_does_not_solve_it(look: str, pictures: dict[str, list[Pict
     assert max(np.mean(bright), np.mean(dark)) < 0.60
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_scene_does_not_depend_on_size(look: str, pictures: dict[str, list[Picture]]) -> None:
+@pytest.mark.parametrize("style", STYLES)
+def test_scene_does_not_depend_on_size(style: str, pictures: dict[str, list[Picture]]) -> None:
     for index in range(6):
-        image, mask = pictures[look][index]
-        large, large_mask = render(look, index, 2 * SIZE, 0)
+        image, mask = pictures[style][index]
+        large, large_mask = render(style, index, 2 * SIZE, 0)
         pooled = large_mask.reshape(SIZE, 2, SIZE, 2).mean(axis=(1, 3)) >= 0.5
         assert dice(pooled, mask) > 0.9
         blocks = grey(image).reshape(8, 12, 8, 12).mean(axis=(1, 3)).ravel()
@@ -131,9 +131,9 @@ def test_tools_are_thick_enough_for_coarse_tokenizers(pictures: dict[str, list[P
 
 
 def test_scanners_differ(pictures: dict[str, list[Picture]]) -> None:
-    def statistics(look: str) -> tuple[float, float]:
+    def statistics(style: str) -> tuple[float, float]:
         """Mean grey level and how much rougher the picture is along depth than across."""
-        stack = np.stack([image[..., 0] for image, _ in pictures[look]]).astype(float)
+        stack = np.stack([image[..., 0] for image, _ in pictures[style]]).astype(float)
         centre = stack[:, 24:72, 32:64]  # inside every framing
         down = np.abs(np.diff(centre, axis=1)).mean()
         across = np.abs(np.diff(centre, axis=2)).mean()
@@ -146,10 +146,10 @@ def test_scanners_differ(pictures: dict[str, list[Picture]]) -> None:
 
 
 def test_ultrasound_is_grey_and_the_others_are_not(pictures: dict[str, list[Picture]]) -> None:
-    for look in LOOKS:
-        image = pictures[look][0][0].astype(int)
+    for style in STYLES:
+        image = pictures[style][0][0].astype(int)
         coloured = np.abs(image[..., 0] - image[..., 2]).max() > 0
-        assert coloured == (look not in ("bus", "busi"))
+        assert coloured == (style not in ("bus", "busi"))
 
 
 def test_unknown_look_names_value_and_choices() -> None:

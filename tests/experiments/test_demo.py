@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.data.phantoms import LOOKS
+from bench.data.phantoms import STYLES
 from bench.experiments.cells import load_cells
 
 pytestmark = pytest.mark.heavy
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.heavy
 
 @pytest.fixture(scope="module")
 def dsc(bench_in, tmp_path_factory):
-    """Mean DSC on test cases by (method, look): gms with the compound loss, a narrow unet."""
+    """Mean DSC on test cases by (method, style): gms with the compound loss, a narrow unet."""
     folder = tmp_path_factory.mktemp("demo")
     words = ("run", "--matrix", "in-domain", "--profile", "demo", "--device", "cpu", "--jobs", 2)
     for method, more in (("gms", ()), ("unet", ("--set", "base_channels=16"))):
@@ -24,11 +24,11 @@ def dsc(bench_in, tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_gms_learns_the_look(look, dsc):
-    assert dsc["gms", look] >= 0.70
+@pytest.mark.parametrize("style", STYLES)
+def test_gms_learns_the_look(style, dsc):
+    assert dsc["gms", style] >= 0.70
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_a_small_unet_does_not_solve_the_look(look, dsc):
-    assert 0.5 < dsc["unet", look] < 0.98
+@pytest.mark.parametrize("style", STYLES)
+def test_a_small_unet_does_not_solve_the_look(style, dsc):
+    assert 0.5 < dsc["unet", style] < 0.98

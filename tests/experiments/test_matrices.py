@@ -2,14 +2,14 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.experiments.cells import TestSet as Cases
-from bench.experiments.matrices import Choices, expand, get_matrix, matrix_names
+from bench.experiments.matrices import Overrides, expand, get_matrix, matrix_names
 from bench.protocols import get_profile, get_protocol
 
 CLEAN, DEMO = get_protocol("clean"), get_profile("demo")
 
 
 def requests(matrix, **choices):
-    return expand(get_matrix(matrix), Choices(**choices), CLEAN, DEMO)
+    return expand(get_matrix(matrix), Overrides(**choices), CLEAN, DEMO)
 
 
 def test_every_shipped_matrix_expands():
@@ -60,8 +60,8 @@ def test_choices_narrow_and_replace():
 
 
 def test_foreign_test_part_follows_the_protocol():
-    rules = CLEAN.model_copy(update={"external_part": "all"})
-    found = expand(get_matrix("cross-domain"), Choices(methods=("unet",)), rules, DEMO)
+    rules = CLEAN.model_copy(update={"external_subset": "all"})
+    found = expand(get_matrix("cross-domain"), Overrides(methods=("unet",)), rules, DEMO)
     assert {(t.dataset, t.part) for r in found if r.train == "busi" for t in r.tests} == {
         ("busi", "test"),
         ("bus", "all"),
@@ -73,7 +73,7 @@ def test_own_matrix_files_and_their_mistakes(tmp_path):
     file.write_text(
         'title = "t"\n[[cells]]\nmethods = ["unet"]\ntrain = ["busi"]\ntest = ["stu"]\n'
     )
-    (request,) = expand(get_matrix(str(file)), Choices(), CLEAN, DEMO)
+    (request,) = expand(get_matrix(str(file)), Overrides(), CLEAN, DEMO)
     assert request.tests == (Cases(dataset="stu"),)
     file.write_text('title = "t"\n[[cells]]\nmethod = ["unet"]\n')
     with pytest.raises(BenchError, match=r"mine\.toml cannot be used"):

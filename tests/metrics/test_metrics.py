@@ -27,7 +27,7 @@ def mask(*rows):
 
 
 @pytest.mark.parametrize(
-    "pred, truth, counts, dsc, iou",
+    "pred, target, counts, dsc, iou",
     [
         ("##..", "##..", (2, 0, 0, 2), 1.0, 1.0),  # identical
         ("##..", "#...", (1, 1, 0, 2), 2 / 3, 1 / 2),  # one pixel too many
@@ -38,25 +38,25 @@ def mask(*rows):
         ("....", "....", (0, 0, 0, 4), 1.0, 1.0),  # nothing to find, nothing said
     ],
 )
-def test_counts_and_overlaps_of_four_pixels(pred, truth, counts, dsc, iou):
-    scores = score_case(mask(pred), mask(truth))
+def test_counts_and_overlaps_of_four_pixels(pred, target, counts, dsc, iou):
+    scores = score_case(mask(pred), mask(target))
     assert (scores["tp"], scores["fp"], scores["fn"], scores["tn"]) == counts
     assert (scores["dsc"], scores["iou"]) == (dsc, iou)
 
 
 @pytest.mark.parametrize(
-    "pred, truth, kind, hd95",
+    "pred, target, kind, hd95",
     [
         ("#...", "#...", "none", 0.0),
         ("#...", "...#", "none", 3.0),
         ("....", "...#", "pred", 5.0),  # the diagonal of 3 x 4
-        ("...#", "....", "truth", 5.0),
+        ("...#", "....", "target", 5.0),
         ("....", "....", "both", 0.0),
     ],
 )
-def test_distances_of_a_3_by_4_image_and_its_empty_rule(pred, truth, kind, hd95):
+def test_distances_of_a_3_by_4_image_and_its_empty_rule(pred, target, kind, hd95):
     blank = ("....", "....")
-    scores = score_case(mask(pred, *blank), mask(truth, *blank))
+    scores = score_case(mask(pred, *blank), mask(target, *blank))
     assert scores["empty"] == kind
     assert scores["diagonal"] == 5.0
     assert scores["hd95"] == scores["hd95_directed"] == hd95
@@ -64,11 +64,11 @@ def test_distances_of_a_3_by_4_image_and_its_empty_rule(pred, truth, kind, hd95)
 
 def test_pooled_and_directed_percentiles_part_where_one_set_is_worse():
     """A false island of 4 px: 4 of the prediction's 48 border pixels, 4 of both borders' 92."""
-    truth = np.zeros((100, 100), dtype=bool)
-    truth[10:22, 10:22] = True
-    pred = truth.copy()
+    target = np.zeros((100, 100), dtype=bool)
+    target[10:22, 10:22] = True
+    pred = target.copy()
     pred[10:12, 80:82] = True
-    pooled, directed = hd95_pair(pred, truth)
+    pooled, directed = hd95_pair(pred, target)
     assert pooled == 0.0  # 4.3 %: below the percentile
     assert 58 < directed < 61  # 8.3 %: above it
 
@@ -84,16 +84,16 @@ def test_a_score_has_the_stored_columns_as_plain_numbers():
 
 
 @pytest.mark.parametrize(
-    "pred, truth, words",
+    "pred, target, words",
     [
         (np.ones((2, 2), dtype=np.uint8), np.ones((2, 2), dtype=bool), "must be bool; got uint8"),
         (np.ones((2, 2), dtype=bool), np.ones((2, 3), dtype=bool), r"\(2, 2\), \(2, 3\)"),
         (np.ones((1, 2, 2), dtype=bool), np.ones((1, 2, 2), dtype=bool), "one shape"),
     ],
 )
-def test_score_case_refuses_what_is_not_two_masks_of_one_shape(pred, truth, words):
+def test_score_case_refuses_what_is_not_two_masks_of_one_shape(pred, target, words):
     with pytest.raises(ValueError, match=words):
-        score_case(pred, truth)
+        score_case(pred, target)
 
 
 # ---- medpy, to the last bit
@@ -151,7 +151,7 @@ def pairs(rng, shape, count):
     others = list(SHAPES.values())
     while count:
         size = tuple(rng.integers(16, 64, 2))
-        truth = SHAPES[shape](rng, size)
+        target = SHAPES[shape](rng, size)
         damage = (
             lambda m, rng, size: np.roll(m, rng.integers(-6, 7, 2), axis=(0, 1)),
             lambda m, rng, size: binary_dilation(m, iterations=2),
@@ -159,18 +159,18 @@ def pairs(rng, shape, count):
             lambda m, rng, size: m ^ specks(rng, size),
             lambda m, rng, size: others[rng.integers(len(others))](rng, size),
         )
-        pred = damage[rng.integers(len(damage))](truth, rng, size)
-        if truth.any() and pred.any():
+        pred = damage[rng.integers(len(damage))](target, rng, size)
+        if target.any() and pred.any():
             count -= 1
-            yield pred, truth
+            yield pred, target
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_hd95_equals_medpy_bit_for_bit_on_320_pairs(shape):
     medpy = pytest.importorskip("medpy.metric.binary", reason="medpy is the reference")
     rng = np.random.default_rng(list(SHAPES).index(shape))
-    for pred, truth in pairs(rng, shape, 320):
-        assert score_case(pred, truth)["hd95"] == medpy.hd95(pred, truth)
+    for pred, target in pairs(rng, shape, 320):
+        assert score_case(pred, target)["hd95"] == medpy.hd95(pred, target)
 
 
 def test_the_generated_pairs_are_at_least_2000():
@@ -182,9 +182,9 @@ def test_hd95_equals_medpy_on_tiny_images(size):
     medpy = pytest.importorskip("medpy.metric.binary", reason="medpy is the reference")
     rng = np.random.default_rng(0)
     for _ in range(40):
-        pred, truth = rng.random(size) < 0.6, rng.random(size) < 0.6
-        pred.flat[rng.integers(pred.size)] = truth.flat[rng.integers(truth.size)] = True
-        assert score_case(pred, truth)["hd95"] == medpy.hd95(pred, truth)
+        pred, target = rng.random(size) < 0.6, rng.random(size) < 0.6
+        pred.flat[rng.integers(pred.size)] = target.flat[rng.integers(target.size)] = True
+        assert score_case(pred, target)["hd95"] == medpy.hd95(pred, target)
 
 
 def test_hd95_equals_medpy_on_real_tool_masks():
@@ -198,23 +198,23 @@ def test_hd95_equals_medpy_on_real_tool_masks():
     assert len(paths) >= 40
     previous = None
     for path in paths:
-        truth = np.asarray(Image.open(path).convert("L").resize((224, 224), 0)) > 127
-        pred = np.roll(binary_erosion(truth), (3, -5), axis=(0, 1))
+        target = np.asarray(Image.open(path).convert("L").resize((224, 224), 0)) > 127
+        pred = np.roll(binary_erosion(target), (3, -5), axis=(0, 1))
         for other in (pred, previous):
-            if other is not None and other.any() and truth.any():
-                assert score_case(other, truth)["hd95"] == medpy.hd95(other, truth)
-        previous = truth
+            if other is not None and other.any() and target.any():
+                assert score_case(other, target)["hd95"] == medpy.hd95(other, target)
+        previous = target
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_borders_and_distances_equal_scipys(shape):
     rng = np.random.default_rng(7)
     cross = generate_binary_structure(2, 1)
-    for pred, truth in pairs(rng, shape, 20):
-        edges = [m ^ binary_erosion(m, structure=cross) for m in (pred, truth)]
+    for pred, target in pairs(rng, shape, 20):
+        edges = [m ^ binary_erosion(m, structure=cross) for m in (pred, target)]
         assert (border(pred) == edges[0]).all()
         expected = distance_transform_edt(~edges[1])[edges[0]]
-        assert (directed_distances(border_points(pred), border_points(truth)) == expected).all()
+        assert (directed_distances(border_points(pred), border_points(target)) == expected).all()
 
 
 def test_hd95_pair_leaves_empty_masks_to_the_empty_rule():
@@ -232,10 +232,10 @@ def test_hd95_directed_agrees_with_monai():
 
     rng = np.random.default_rng(11)
     for shape in SHAPES:
-        for pred, truth in pairs(rng, shape, 15):
-            tensors = (torch.from_numpy(m)[None, None] for m in (pred, truth))
+        for pred, target in pairs(rng, shape, 15):
+            tensors = (torch.from_numpy(m)[None, None] for m in (pred, target))
             expected = metrics.compute_hausdorff_distance(
                 *tensors, include_background=True, percentile=95
             )
-            ours = score_case(pred, truth)["hd95_directed"]
+            ours = score_case(pred, target)["hd95_directed"]
             assert ours == pytest.approx(float(expected), rel=1e-5)  # MONAI counts in float32

@@ -43,9 +43,9 @@ def test_distances_have_no_pooled_value():
 
 
 def test_empty_masks_count_in_the_mean_and_are_reported_by_kind():
-    rows = ROWS.assign(empty=["truth", "pred", "both"])
+    rows = ROWS.assign(empty=["target", "pred", "both"])
     summary = summarize(rows, "dsc")
-    assert (summary.empty_truth, summary.empty_pred, summary.empty_both) == (1, 1, 1)
+    assert (summary.empty_target, summary.empty_pred, summary.empty_both) == (1, 1, 1)
     assert (summary.empty, summary.cases) == (3, 3)
 
 

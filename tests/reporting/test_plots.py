@@ -29,7 +29,7 @@ from bench.reporting.plots import (
 from bench.reporting.plots import build as build_module
 from bench.reporting.plots.curves import curves_figure, series_labels
 from bench.reporting.plots.performance import drop_figure, parameters_figure, spread_figure
-from bench.reporting.plots.series import drawn
+from bench.reporting.plots.series import figure_data
 from bench.reporting.plots.style import series_style
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # such as a layout that collapses
@@ -46,17 +46,17 @@ def disc(size=32, radius=8, at=(16, 16)):
 
 
 def put_examples(record, label, pred):
-    dataset, part = label.rsplit("-", 1)
-    file = record.scores_file(dataset, part).with_name(f"{label}-examples.npz")
-    truth = disc()
-    picture = np.repeat((200 * truth).astype(np.uint8)[..., None], 3, axis=2)
+    dataset, subset = label.rsplit("-", 1)
+    file = record.scores_file(dataset, subset).with_name(f"{label}-examples.npz")
+    target = disc()
+    picture = np.repeat((200 * target).astype(np.uint8)[..., None], 3, axis=2)
     write_with(
         file,
         lambda target: np.savez_compressed(
             target,
             case_ids=np.array(["case-0"]),
             images=picture[None],
-            masks=truth[None],
+            masks=target[None],
             preds=pred[None],
         ),
     )
@@ -172,7 +172,7 @@ def test_a_figure_that_fails_to_save_leaves_nothing(tmp_path, monkeypatch):
 
 def test_the_spread_figure_has_a_panel_per_dataset_a_box_per_method_and_its_mean(cells):
     with styled():
-        figure = spread_figure(drawn(METHODS, cells, TITLES), "Methods", "remark")
+        figure = spread_figure(figure_data(METHODS, cells, TITLES), "Methods", "remark")
         assert [axes.get_title() for axes in figure.axes] == ["BUSI", "BUS"]
         found = words(figure)
         means = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "D"]
@@ -190,14 +190,14 @@ def test_cases_are_averaged_over_seeds_before_they_are_drawn(tmp_path):
         native = rows.assign(grid="native", dsc=0.0)
         write_frame(record.scores_file("busi", "test"), pd.concat([rows, native]))
     block = METHODS.model_copy(update={"datasets": ("busi",)})
-    shown = drawn(block, load_cells(tmp_path), {})
+    shown = figure_data(block, load_cells(tmp_path), {})
     spread = shown.spread(shown.layout.rows[0], shown.layout.columns[0])
     assert spread.cases == pytest.approx([30, 90])
 
 
 def test_the_parameter_figure_places_each_method_at_its_count(cells):
     with styled():
-        figure = parameters_figure(drawn(METHODS, cells, TITLES), "t", "r")
+        figure = parameters_figure(figure_data(METHODS, cells, TITLES), "t", "r")
         points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in figure.axes[0].lines]
         assert figure.axes[0].get_xscale() == "log"
         assert figure.axes[0].get_xlim() == (1, 100)
@@ -207,7 +207,7 @@ def test_the_parameter_figure_places_each_method_at_its_count(cells):
 
 def test_the_drop_figure_writes_cross_minus_own(cells):
     with styled():
-        figure = drop_figure(drawn(CROSS, cells, TITLES), "t", "r")
+        figure = drop_figure(figure_data(CROSS, cells, TITLES), "t", "r")
         found = words(figure)
         assert_nothing_is_clipped(figure)
     assert found.count("−30.0") == 2
@@ -217,7 +217,9 @@ def test_the_drop_figure_writes_cross_minus_own(cells):
 def test_external_sets_scored_on_all_cases_only_are_drawn_and_named_so(tmp_path):
     cells = [cell(tmp_path, dsc={"busi-test": 0.7, "bus-all": 0.5})]
     with styled():
-        assert "BUSI to BUS (all cases)" in words(drop_figure(drawn(CROSS, cells, TITLES), "t", ""))
+        assert "BUSI to BUS (all cases)" in words(
+            drop_figure(figure_data(CROSS, cells, TITLES), "t", "")
+        )
 
 
 def test_curves_have_loss_above_dsc_below_and_say_which_dsc(tmp_path):

@@ -50,7 +50,7 @@ def entry(table, label, metric="dsc"):
 
 
 def notes_of(table, entry):
-    return [table.notes[number - 1] for number in entry.notes]
+    return [table.footnotes[number - 1] for number in entry.footnotes]
 
 
 # ---- numbers
@@ -204,7 +204,7 @@ def test_the_cross_domain_table_reads_the_other_datasets_scores(tmp_path):
     table = one(CROSS, cells, titles={"bus": "BUS", "busi": "BUSI"})
     assert table.spans == (("BUSI to BUS", 2),)
     assert texts(table) == {"UNet": ["50.00", "10.00"]}
-    every = one(CROSS, cells, external_part="all")
+    every = one(CROSS, cells, external_subset="all")
     assert every.spans == (("busi to bus (all cases)", 2),)
     assert texts(every) == {"UNet": ["40.00", "8.00"]}
 
@@ -218,7 +218,7 @@ def test_the_parameter_table_has_exact_counts_beside_the_printed_ones(tmp_path):
         "UNet": ["14,751,873", "14.75", "15.75", "14.0", "+0.75"],
         "GMS": ["1,564,976", "1.56", "2.56", "1.5", "+0.06"],
     }
-    assert [table.notes[n - 1] for n in table.rows[0].notes] == ["The paper cites 14 M."]
+    assert [table.footnotes[n - 1] for n in table.rows[0].footnotes] == ["The paper cites 14 M."]
 
 
 # ---- what is missing
@@ -338,7 +338,7 @@ def test_comparable_groups_and_select_take_mixed_folders_apart(tmp_path):
 
 def test_the_footer_says_what_the_numbers_rest_on(tmp_path):
     record = cell(tmp_path, "gms", dsc=0.8)
-    rows = [{"dsc": 0.8}, {"empty": "pred", "dsc": 0.0}, {"empty": "truth", "dsc": 0.0}]
+    rows = [{"dsc": 0.8}, {"empty": "pred", "dsc": 0.0}, {"empty": "target", "dsc": 0.0}]
     write_frame(record.scores_file("busi", "test"), case_rows(rows))
     footer = one(METHODS, [record], titles={"busi": "BUSI"}).footer
     assert footer[0] == (
@@ -378,7 +378,7 @@ def test_selection_on_test_says_so_in_words_and_prints_measured_optimism(tmp_pat
 def test_a_cells_notes_become_footnotes_of_its_row(tmp_path):
     record = cell(tmp_path, "gss").model_copy(update={"notes": ("pretrained=none",)})
     table = one(METHODS, [record])
-    assert [table.notes[n - 1] for n in table.rows[0].notes] == ["pretrained=none"]
+    assert [table.footnotes[n - 1] for n in table.rows[0].footnotes] == ["pretrained=none"]
     assert "pretrained=none" in to_markdown(table)
 
 

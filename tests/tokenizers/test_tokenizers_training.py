@@ -194,8 +194,8 @@ def test_losses_are_zero_only_for_the_same_picture():
 def test_decoded_masks_are_cut_at_one_half_of_the_mean_channel(decoded, mask, expected):
     values = torch.tensor(decoded).view(1, 1, 2, 2)
     tilted = torch.cat([values - 0.3, values, values + 0.3], dim=1)
-    truth = torch.tensor(mask).view(1, 1, 2, 2).float()
-    assert float(hard_dice(tilted, truth)) == pytest.approx(expected)
+    target = torch.tensor(mask).view(1, 1, 2, 2).float()
+    assert float(hard_dice(tilted, target)) == pytest.approx(expected)
 
 
 def test_k_means_finds_separate_clusters_however_unlike_in_size():

@@ -13,7 +13,7 @@ from bench.training.checkpoints import save_state
 from bench.training.engine import Engine
 from bench.training.losses import LogitsMethod
 from bench.training.predict import mean_dsc, probabilities
-from bench.training.trainer import Plan, TrainingFailure, make_optimizer, own_state, train
+from bench.training.trainer import TrainingFailure, TrainingRun, make_optimizer, own_state, train
 
 CPU = Engine(torch.device("cpu"))
 RECIPE = Recipe(name="t", lr=0.02, epochs=6, batch_size=4, augmentation="shared", warmup=0)
@@ -60,8 +60,8 @@ def setting(method, recipe=RECIPE, selection="last", resume=None, every=1, event
         return mean_dsc(probs, arrays.masks[8:])
 
     log = events.append if events is not None else lambda event: None
-    plan = Plan(recipe, selection, {"val": score, "test": score}, every, 0, CPU, resume, log)
-    return batches, plan
+    run = TrainingRun(recipe, selection, {"val": score, "test": score}, every, 0, CPU, resume, log)
+    return batches, run
 
 
 def weights(method):
@@ -81,9 +81,9 @@ def test_same_seed_same_weights_and_another_seed_others():
     train(second, *setting(second))
     assert torch.equal(weights(first), weights(second))
     third = network()
-    batches, plan = setting(third)
-    batches.seed = plan.seed = 1
-    train(third, batches, plan)
+    batches, run = setting(third)
+    batches.seed = run.seed = 1
+    train(third, batches, run)
     assert not torch.equal(weights(first), weights(third))
 
 
@@ -99,15 +99,15 @@ def test_a_stopped_run_resumes_to_the_same_numbers(tmp_path, monkeypatch, change
         pass
 
     stopped = network()
-    batches, plan = setting(stopped, recipe, selection, tmp_path / "state")
+    batches, run = setting(stopped, recipe, selection, tmp_path / "state")
 
     def kill(event):
         if event["epoch"] == 3 and event.get("step") == 1:
             raise Killed
 
-    plan.on_progress = kill
+    run.on_progress = kill
     with pytest.raises(Killed):
-        train(stopped, batches, plan)
+        train(stopped, batches, run)
     resumed = network(seed=5)  # whatever it starts with is overwritten
     result = train(resumed, *setting(resumed, recipe, selection, tmp_path / "state"))
     assert torch.equal(weights(whole), weights(resumed))
@@ -119,14 +119,14 @@ def test_a_stopped_run_resumes_to_the_same_numbers(tmp_path, monkeypatch, change
 def test_best_val_takes_the_first_best_epoch_and_last_the_last():
     for selection, expected in (("best-val", 2), ("best-test", 3), ("last", 4)):
         method = network()
-        batches, plan = setting(method, RECIPE.model_copy(update={"epochs": 4}), selection)
+        batches, run = setting(method, RECIPE.model_copy(update={"epochs": 4}), selection)
         val, test = iter([0.1, 0.8, 0.8, 0.2]), iter([0.1, 0.2, 0.9, 0.2])
-        plan.validate = {"val": lambda v=val: next(v), "test": lambda t=test: next(t)}
+        run.validate = {"val": lambda v=val: next(v), "test": lambda t=test: next(t)}
         kept = {}
-        plan.on_progress = lambda event, m=method, k=kept: (
+        run.on_progress = lambda event, m=method, k=kept: (
             k.__setitem__(event["epoch"], weights(m)) if "loss" in event else None
         )
-        assert train(method, batches, plan).epoch == expected
+        assert train(method, batches, run).epoch == expected
         assert torch.equal(weights(method), kept[expected])
 
 
@@ -140,9 +140,9 @@ def test_validation_runs_every_nth_epoch_and_at_the_end():
 def test_patience_stops_after_epochs_without_improvement():
     method = network()
     recipe = RECIPE.model_copy(update={"epochs": 20, "patience": 3})
-    batches, plan = setting(method, recipe, "best-val")
-    plan.validate = {"val": lambda: 0.5}
-    trained = train(method, batches, plan)
+    batches, run = setting(method, recipe, "best-val")
+    run.validate = {"val": lambda: 0.5}
+    trained = train(method, batches, run)
     assert (trained.epoch, len(trained.history)) == (1, 4)
 
 
@@ -157,10 +157,10 @@ def test_averaged_weights_lag_behind_and_are_what_is_kept():
 
 def test_a_loss_that_is_not_finite_stops_with_epoch_and_advice():
     method = network()
-    batches, plan = setting(method)
+    batches, run = setting(method)
     method.loss = lambda batch: {"loss": method.network(batch.images).mean() * float("nan")}
     with pytest.raises(TrainingFailure, match=r"loss is not finite in epoch 1.*recipe\.lr"):
-        train(method, batches, plan)
+        train(method, batches, run)
 
 
 def test_a_batch_larger_than_the_training_set_is_refused():
@@ -170,10 +170,10 @@ def test_a_batch_larger_than_the_training_set_is_refused():
 
 def test_weights_of_another_network_are_refused(tmp_path):
     method = network()
-    batches, plan = setting(method, resume=tmp_path / "state")
+    batches, run = setting(method, resume=tmp_path / "state")
     save_state(tmp_path / "state", {"weights": {"other": torch.zeros(1)}})
     with pytest.raises(BenchError, match="another network"):
-        train(method, batches, plan)
+        train(method, batches, run)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Drawing primitives shared by the procedural looks.
+"""Drawing primitives shared by the procedural styles.
 
 Everything is a function of the unit square and of random draws whose *number* never depends on
 the picture size. The same generator state therefore gives the same scene at every size; a

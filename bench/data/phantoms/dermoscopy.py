@@ -1,4 +1,4 @@
-"""Dermatoscopic pictures of pigmented skin lesions (look ``ham10000``)."""
+"""Dermatoscopic pictures of pigmented skin lesions (style ``ham10000``)."""
 
 from __future__ import annotations
 

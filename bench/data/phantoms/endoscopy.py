@@ -1,4 +1,4 @@
-"""Endoscopic scenes with surgical tools (look ``kvasir-instrument``)."""
+"""Endoscopic scenes with surgical tools (style ``kvasir-instrument``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colon glands under H&E stain (look ``glas``)."""
+"""Colon glands under H&E stain (style ``glas``)."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ from bench.metrics.empty import overlap_when_empty
 from bench.reporting.plots.curves import curves_figure
 from bench.reporting.plots.performance import drop_figure, parameters_figure, spread_figure
 from bench.reporting.plots.pictures import Example, Mask, qualitative_figure
-from bench.reporting.plots.series import Drawn, drawn
+from bench.reporting.plots.series import FigureData, figure_data
 from bench.reporting.plots.style import save, styled
-from bench.reporting.tables.comparable import Ground, latest, require_one_ground
+from bench.reporting.tables.comparable import ComparisonKey, latest, require_one_key
 from bench.reporting.tables.footer import PHANTOM_WORDS, on_phantoms
 from bench.reporting.tables.parameters import counts_of
 from bench.reporting.tables.table import Column
@@ -31,15 +31,15 @@ def build_figures(
     """Draw every figure that the cells allow, as PNG and PDF under `folder`; returns the files.
 
     Spread of DSC and example predictions per table of the matrix, DSC against parameters, the
-    cross-domain drop, training curves. cells: records of one ground. titles: dataset -> heading.
+    cross-domain drop, training curves. cells: records of one key. titles: dataset -> heading.
     Raises BenchError when the cells do not share profile, protocol, selection rule and size.
     """
     if not cells:
         return []
-    ground = require_one_ground("figures", cells)
+    key = require_one_key("figures", cells)
     records, _ = latest("figures", cells)
     records.sort(key=lambda record: record.id)
-    remark = _remark(ground, records)
+    remark = _remark(key, records)
     paths: list[Path] = []
     with styled():
         for name, figure in _figures(_blocks(matrix), records, titles or {}, remark):
@@ -68,7 +68,7 @@ def _figures(
 ) -> list[tuple[str, Figure]]:
     figures: list[tuple[str, Figure]] = []
     for block in blocks:
-        shown = drawn(block, records, titles)
+        shown = figure_data(block, records, titles)
         if not shown.layout.rows:
             continue
         figures.append((f"{block.name}-dsc", spread_figure(shown, block.caption, remark)))
@@ -90,24 +90,24 @@ def _figures(
     return figures
 
 
-def _remark(ground: Ground, records: Sequence[CellRecord]) -> str:
+def _remark(key: ComparisonKey, records: Sequence[CellRecord]) -> str:
     words = (
-        f"Profile {ground.profile}, protocol {ground.protocol}, selection rule {ground.selection}, "
-        f"{ground.image_size} px."
+        f"Profile {key.profile}, protocol {key.protocol}, selection rule {key.selection}, "
+        f"{key.image_size} px."
     )
-    if ground.selection == "best-test":
+    if key.selection == "best-test":
         words += " Checkpoints were chosen on the test cases."
-    return f"{words} {PHANTOM_WORDS}" if on_phantoms(ground, records) else words
+    return f"{words} {PHANTOM_WORDS}" if on_phantoms(key, records) else words
 
 
-def _examples(shown: Drawn) -> list[Example]:
+def _examples(shown: FigureData) -> list[Example]:
     """The first stored test case of each column, with every row's prediction of it."""
     examples = []
     for column in shown.layout.columns:
         found = {}
         for row in shown.layout.rows:
             for record in shown.records_of(row, column.train)[:1]:
-                file = record.scores_file(column.test, column.part)
+                file = record.scores_file(column.test, column.subset)
                 file = file.with_name(f"{file.stem}-examples.npz")
                 if file.is_file():
                     with np.load(file) as stored:
@@ -118,20 +118,20 @@ def _examples(shown: Drawn) -> list[Example]:
 
 
 def _example(
-    shown: Drawn, column: Column, found: Mapping[str, Mapping[str, np.ndarray]]
+    shown: FigureData, column: Column, found: Mapping[str, Mapping[str, np.ndarray]]
 ) -> Example:
     first = next(iter(found.values()))
     case = str(first["case_ids"][0])
-    truth = first["masks"][0].astype(bool)
+    target = first["masks"][0].astype(bool)
     preds = {
         label: stored["preds"][0].astype(bool)
         for label, stored in found.items()
         if str(stored["case_ids"][0]) == case
     }
-    scores = {label: f"DSC {100 * _dsc(pred, truth):.1f}" for label, pred in preds.items()}
-    return Example(shown.title(column), first["images"][0], truth, preds, scores)
+    scores = {label: f"DSC {100 * _dsc(pred, target):.1f}" for label, pred in preds.items()}
+    return Example(shown.title(column), first["images"][0], target, preds, scores)
 
 
-def _dsc(pred: Mask, truth: Mask) -> float:
-    total = int(pred.sum()) + int(truth.sum())
-    return 2 * int((pred & truth).sum()) / total if total else overlap_when_empty("both")
+def _dsc(pred: Mask, target: Mask) -> float:
+    total = int(pred.sum()) + int(target.sum())
+    return 2 * int((pred & target).sum()) / total if total else overlap_when_empty("both")

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bench.reporting.plots.series import Drawn, Spread
+from bench.reporting.plots.series import FigureData, Spread
 from bench.reporting.plots.style import group_colours, new_figure, series_style
 from bench.reporting.tables.parameters import counts_of
 from bench.reporting.tables.table import Column
@@ -18,7 +18,7 @@ from bench.reporting.tables.table import Column
 ROW_INCHES = 0.26
 
 
-def spread_figure(drawn: Drawn, title: str, remark: str) -> Figure:
+def spread_figure(drawn: FigureData, title: str, remark: str) -> Figure:
     """Box of per-case DSC for each row (y) in a panel per test set; diamond = mean.
 
     Boxes: quartiles with the median; whiskers to 5 % and 95 % of cases; dots beyond.
@@ -86,7 +86,7 @@ def _family_legend(figure: Figure, colours: dict[str, str]) -> None:
     figure.legend(handles=[*handles, mean], loc="outside lower center", ncols=len(handles) + 1)
 
 
-def parameters_figure(drawn: Drawn, title: str, remark: str) -> Figure:
+def parameters_figure(drawn: FigureData, title: str, remark: str) -> Figure:
     """Mean DSC against trainable parameters (log), a panel per test set, a marker per method."""
     columns = drawn.layout.columns
     rows = [row for row in drawn.layout.rows if counts_of(row, drawn.records)[0]]
@@ -143,7 +143,7 @@ def series_legend(figure: Figure, labels: Sequence[str], line: Literal["", "-"] 
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
-def drop_figure(drawn: Drawn, title: str, remark: str) -> Figure:
+def drop_figure(drawn: FigureData, title: str, remark: str) -> Figure:
     """For each method two dots: mean DSC on its own dataset's test part, and on the other's.
 
     Both come from the same trained weights, so the distance is the loss by moving.

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from bench.reporting.plots.style import PRED_COLOUR, TRUTH_COLOUR, bare, new_figure, wrapped
+from bench.reporting.plots.style import PRED_COLOUR, TARGET_COLOUR, bare, new_figure, wrapped
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -19,15 +19,15 @@ PANEL_INCHES = 1.15
 
 @dataclass(frozen=True)
 class Example:
-    """One case: its picture, its truth, and what each method predicted.
+    """One case: its picture, its target, and what each method predicted.
 
-    image: uint8 (H, W, 3). truth, preds: bool (H, W). preds: title of a column -> mask; a column
+    image: uint8 (H, W, 3). target, preds: bool (H, W). preds: title of a column -> mask; a column
     without one stays visibly empty. scores: title of a column -> words under its panel.
     """
 
     label: str
     image: Image
-    truth: Mask
+    target: Mask
     preds: Mapping[str, Mask] = field(default_factory=dict)
     scores: Mapping[str, str] = field(default_factory=dict)
 
@@ -52,7 +52,7 @@ class Reconstruction:
 def qualitative_figure(
     examples: Sequence[Example], columns: Sequence[str], title: str, remark: str
 ) -> Figure:
-    """A row per example, a column per method: truth in green, prediction in yellow contours.
+    """A row per example, a column per method: target in green, prediction in yellow contours.
 
     The first column is the bare picture. Raises ValueError without examples or columns.
     """
@@ -92,7 +92,7 @@ def _example_panel(axes: Axes, example: Example, head: str) -> None:
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         return
     axes.imshow(example.image, interpolation="nearest")
-    contour(axes, example.truth, TRUTH_COLOUR)
+    contour(axes, example.target, TARGET_COLOUR)
     contour(axes, example.preds[head], PRED_COLOUR)
     if head in example.scores:
         axes.set_xlabel(example.scores[head], fontsize=6.5, labelpad=1)
@@ -111,11 +111,11 @@ def contour(axes: Axes, mask: Mask, colour: str) -> None:
 
 
 def _contour_legend(figure: Figure) -> None:
-    words = ((TRUTH_COLOUR, "ground truth"), (PRED_COLOUR, "prediction"))
+    words = ((TARGET_COLOUR, "ground truth"), (PRED_COLOUR, "prediction"))
     handles = [Line2D([], [], color=colour, linewidth=2, label=word) for colour, word in words]
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=2)
     legend.set_frame_on(True)
-    legend.get_frame().set(facecolor="#444444", edgecolor="none")  # yellow needs a dark ground
+    legend.get_frame().set(facecolor="#444444", edgecolor="none")  # yellow needs a dark background
     for text in legend.get_texts():
         text.set_color("white")
 

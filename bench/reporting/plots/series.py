@@ -32,7 +32,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class FigureData:
     """A block's layout and its cells, ready to draw."""
 
     layout: Layout
@@ -41,7 +41,7 @@ class Drawn:
 
     def title(self, column: Column) -> str:
         """A column's heading."""
-        tail = " (all cases)" if column.part == "all" else ""
+        tail = " (all cases)" if column.subset == "all" else ""
         return column_title(column.train, column.test, self.titles) + tail
 
     def records_of(self, row: Row, train: str) -> list[CellRecord]:
@@ -52,20 +52,22 @@ class Drawn:
     def spread(self, row: Row, column: Column) -> Spread:
         """Per-case DSC on the network grid."""
         own = self.records_of(row, column.train)
-        scored = [record for record in own if record.has_scores(column.test, column.part)]
+        scored = [record for record in own if record.has_scores(column.test, column.subset)]
         if not scored:
             failed = any(record.status == "failed" for record in own)
             return Spread(np.empty(0), "failed" if failed else "not run")
-        frames = [record.scores(column.test, column.part) for record in scored]
+        frames = [record.scores(column.test, column.subset) for record in scored]
         rows = pd.concat([frame[frame["grid"] == "network"] for frame in frames])
         return Spread(100 * rows.groupby("case_id")["dsc"].mean().to_numpy(dtype=np.float64))
 
 
-def drawn(block: TableBlock, records: Sequence[CellRecord], titles: Mapping[str, str]) -> Drawn:
-    """A block with the cells it shows; foreign test sets in the part that was scored.
+def figure_data(
+    block: TableBlock, records: Sequence[CellRecord], titles: Mapping[str, str]
+) -> FigureData:
+    """A block with the cells it shows; foreign test sets in the subset that was scored.
 
-    Rows without any cell are left out. Where both parts were scored, the test part is shown.
+    Rows without any cell are left out. Where both subsets were scored, the test subset is shown.
     """
-    parts: tuple[Literal["test", "all"], ...] = ("test", "all")
-    layouts = [make_layout(block, records, (), part) for part in parts]
-    return Drawn(layouts[0] if layouts[0].rows else layouts[1], records, titles)
+    subsets: tuple[Literal["test", "all"], ...] = ("test", "all")
+    layouts = [make_layout(block, records, (), subset) for subset in subsets]
+    return FigureData(layouts[0] if layouts[0].rows else layouts[1], records, titles)

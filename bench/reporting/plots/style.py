@@ -17,7 +17,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-TRUTH_COLOUR, PRED_COLOUR = "#00E04B", "#FFE100"  # the paper's green and yellow contours
+TARGET_COLOUR, PRED_COLOUR = "#00E04B", "#FFE100"  # the paper's green and yellow contours
 
 LEAST_WIDTH = 4.5  # inches; narrower ones would be all title
 

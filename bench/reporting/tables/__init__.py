@@ -4,12 +4,17 @@
     write_tables(tables, folder / "tables")
     console.print(*map(to_rich, tables))
 
-A table compares cells of one ground only (profile, protocol, selection rule, image size) and raises
-`BenchError` otherwise; `comparable_groups` splits a folder of cells into such grounds.
+A table compares cells of one key only (profile, protocol, selection rule, image size) and raises
+`BenchError` otherwise; `comparable_groups` splits a folder of cells into such keys.
 """
 
 from bench.reporting.tables.build import build_table, build_tables
-from bench.reporting.tables.comparable import Ground, comparable_groups, ground_of, select
+from bench.reporting.tables.comparable import (
+    ComparisonKey,
+    comparable_groups,
+    comparison_key,
+    select,
+)
 from bench.reporting.tables.layout import Missing
 from bench.reporting.tables.render import (
     to_csv,
@@ -23,15 +28,15 @@ from bench.reporting.tables.terminal import to_rich
 
 __all__ = [
     "Column",
+    "ComparisonKey",
     "Entry",
-    "Ground",
     "Missing",
     "Table",
     "TableRow",
     "build_table",
     "build_tables",
     "comparable_groups",
-    "ground_of",
+    "comparison_key",
     "select",
     "to_csv",
     "to_latex",

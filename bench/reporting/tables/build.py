@@ -8,16 +8,16 @@ from bench.experiments.cells import CellRecord
 from bench.experiments.matrices import TableBlock
 from bench.reporting.published import Edition, load_edition
 from bench.reporting.tables.comparable import (
-    Ground,
+    ComparisonKey,
     latest,
-    require_one_ground,
+    require_one_key,
     require_same_training,
 )
-from bench.reporting.tables.entries import NOTHING, Filler, Scores, mark_best
+from bench.reporting.tables.entries import NOTHING, EntryBuilder, Scores, mark_best
 from bench.reporting.tables.footer import (
     cases_line,
     column_title,
-    ground_lines,
+    key_lines,
     measure_line,
     origin_line,
     training_line,
@@ -52,7 +52,7 @@ class Options:
     missing: Sequence[Missing] = ()
     grid: Grid = "network"
     published: str | None = None
-    external_part: Literal["test", "all"] = "test"
+    external_subset: Literal["test", "all"] = "test"
     titles: Mapping[str, str] = field(default_factory=dict)
     explanations: Mapping[str, str] = field(default_factory=dict)
 
@@ -64,30 +64,30 @@ def build_tables(
     missing: Sequence[Missing] = (),
     grid: Grid = "network",
     published: str | None = None,
-    external_part: Literal["test", "all"] = "test",
+    external_subset: Literal["test", "all"] = "test",
     titles: Mapping[str, str] | None = None,
     explanations: Mapping[str, str] | None = None,
 ) -> list[Table]:
     """The tables that a matrix names, filled from stored cells.
 
-    blocks: what the matrix wants shown. cells: records of one ground, from `load_cells`.
+    blocks: what the matrix wants shown. cells: records of one key, from `load_cells`.
     missing: trainings asked for without a record; their reasons become footnotes, and methods known
     only from here get a row. grid: scores at "network" size or on each image's "native" grid.
     published: an edition ("aaai2025", "arxiv-v1") whose numbers are shown beside ours.
-    external_part: which cases of a foreign test set. titles: dataset name -> header.
+    external_subset: which cases of a foreign test set. titles: dataset name -> header.
     explanations: method -> why its exact parameter count differs from the printed one.
 
     A table for which nothing is stored or asked is left out, and so are all without any cell.
     Raises BenchError when a table would mix what cannot be compared.
     """
-    options = Options(missing, grid, published, external_part, titles or {}, explanations or {})
+    options = Options(missing, grid, published, external_subset, titles or {}, explanations or {})
     tables = [build_table(block, cells, options) for block in blocks]
     return [table for table in tables if table is not None]
 
 
 def build_table(block: TableBlock, cells: Sequence[CellRecord], options: Options) -> Table | None:
     """One table, None when nothing is stored or asked for it; raises as `build_tables`."""
-    layout = make_layout(block, cells, options.missing, options.external_part)
+    layout = make_layout(block, cells, options.missing, options.external_subset)
     trains = {column.train for column in layout.columns}
     used = [
         record
@@ -97,11 +97,11 @@ def build_table(block: TableBlock, cells: Sequence[CellRecord], options: Options
     ]
     if not layout.rows or not cells:
         return None
-    ground = require_one_ground(block.name, used or cells)
+    key = require_one_key(block.name, used or cells)
     used, older = latest(block.name, used)
     require_same_training(block.name, used)
     edition = load_edition(options.published) if options.published else None
-    return _Builder(layout, used, ground, edition, options, older).table()
+    return _Builder(layout, used, key, edition, options, older).table()
 
 
 @dataclass
@@ -110,11 +110,11 @@ class _Builder:
 
     layout: Layout
     records: Sequence[CellRecord]
-    ground: Ground
+    key: ComparisonKey
     edition: Edition | None
     options: Options
     older: int
-    notes: Footnotes = field(default_factory=Footnotes)
+    footnotes: Footnotes = field(default_factory=Footnotes)
 
     @property
     def block(self) -> TableBlock:
@@ -135,15 +135,15 @@ class _Builder:
             spans=self._spans(),
             headers=self._headers(),
             rows=tuple(rows),
-            notes=self.notes.texts(),
+            footnotes=self.footnotes.texts(),
             footer=tuple(self._footer(rows)),
-            facts=(*self.ground._asdict().items(), ("grid", self.options.grid)),
+            facts=(*self.key._asdict().items(), ("grid", self.options.grid)),
         )
 
     def _spans(self) -> tuple[tuple[str, int], ...]:
         width, titles = len(self.layout.metrics), self.options.titles
         columns = () if self.block.kind == "parameters" else self.layout.columns
-        return tuple((_span_title(c.train, c.test, c.part, titles), width) for c in columns)
+        return tuple((_span_title(c.train, c.test, c.subset, titles), width) for c in columns)
 
     def _headers(self) -> tuple[str, ...]:
         if self.block.kind == "parameters":
@@ -161,17 +161,17 @@ class _Builder:
     def _row(self, row: Row, entries: tuple[Entry, ...], least: int | None) -> TableRow:
         kind, (trainable, _) = self.block.kind, counts_of(row, self.records)
         own = [record for record in self.records if row.takes(record)]
-        remarks = dict.fromkeys(note for record in own for note in record.notes)
-        notes = tuple(self.notes.number(text) for text in remarks)
+        remarks = dict.fromkeys(note for record in own for note in record.footnotes)
+        footnotes = tuple(self.footnotes.number(text) for text in remarks)
         if kind == "parameters":
-            notes += explanation_notes(row, self.options.explanations, self.notes)
+            footnotes += explanation_notes(row, self.options.explanations, self.footnotes)
         return TableRow(
             group=row.group,
             label=row.label,
             lead=_lead(row, kind, trainable),
             entries=entries,
             dagger=kind not in ("losses", "tokenizers") and fewer_than(least, trainable),
-            notes=notes,
+            footnotes=footnotes,
             facts=_facts(row, trainable),
         )
 
@@ -179,16 +179,16 @@ class _Builder:
         """Entries row by row, marked column by column."""
         if self.block.kind == "parameters":
             return [
-                parameter_entries(row, self.records, self.edition, self.notes)
+                parameter_entries(row, self.records, self.edition, self.footnotes)
                 for row in self.layout.rows
             ]
         scores = Scores(self.block.name, self.options.grid)
-        filler = Filler(
+        filler = EntryBuilder(
             self.block.name,
             scores,
             self.records,
             self.options.missing,
-            self.notes,
+            self.footnotes,
             self.edition,
             self.seeds,
         )
@@ -202,9 +202,9 @@ class _Builder:
 
     def _footer(self, rows: Sequence[TableRow]) -> list[str]:
         done = [record for record in self.records if record.status == "done"]
-        lines = ground_lines(self.ground, self.records)
+        lines = key_lines(self.key, self.records)
         if self.block.kind != "parameters":
-            lines.append(measure_line(self.ground, self.options.grid, self.seeds))
+            lines.append(measure_line(self.key, self.options.grid, self.seeds))
             lines.append(cases_line(rows, self.options.titles))
             lines.append(training_line(self.records) if self.records else NO_RECORDS)
         if self.records:
@@ -222,8 +222,8 @@ class _Builder:
         return lines
 
 
-def _span_title(train: str, test: str, part: str, titles: Mapping[str, str]) -> str:
-    return column_title(train, test, titles) + (" (all cases)" if part == "all" else "")
+def _span_title(train: str, test: str, subset: str, titles: Mapping[str, str]) -> str:
+    return column_title(train, test, titles) + (" (all cases)" if subset == "all" else "")
 
 
 def _lead(row: Row, kind: str, trainable: int | None) -> tuple[str, ...]:

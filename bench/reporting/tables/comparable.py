@@ -15,7 +15,7 @@ WORDS = {
 }
 
 
-class Ground(NamedTuple):
+class ComparisonKey(NamedTuple):
     """What all cells of one table share."""
 
     profile: str
@@ -24,17 +24,17 @@ class Ground(NamedTuple):
     image_size: int
 
 
-def ground_of(record: CellRecord) -> Ground:
-    """The ground a cell stands on."""
+def comparison_key(record: CellRecord) -> ComparisonKey:
+    """The key a cell stands on."""
     key = record.key
-    return Ground(key.profile, key.protocol, key.selection, key.image_size)
+    return ComparisonKey(key.profile, key.protocol, key.selection, key.image_size)
 
 
-def comparable_groups(cells: Iterable[CellRecord]) -> dict[Ground, list[CellRecord]]:
-    """The cells by their ground, sorted: each group can be tabulated, two together cannot."""
-    groups: dict[Ground, list[CellRecord]] = {}
+def comparable_groups(cells: Iterable[CellRecord]) -> dict[ComparisonKey, list[CellRecord]]:
+    """The cells by their key, sorted: each group can be tabulated, two together cannot."""
+    groups: dict[ComparisonKey, list[CellRecord]] = {}
     for record in cells:
-        groups.setdefault(ground_of(record), []).append(record)
+        groups.setdefault(comparison_key(record), []).append(record)
     return dict(sorted(groups.items()))
 
 
@@ -51,14 +51,14 @@ def select(
     return [
         record
         for record in cells
-        if all(w is None or w == has for w, has in zip(wanted, ground_of(record), strict=True))
+        if all(w is None or w == has for w, has in zip(wanted, comparison_key(record), strict=True))
     ]
 
 
-def require_one_ground(table: str, records: Sequence[CellRecord]) -> Ground:
-    """The ground that all records share; BenchError naming what differs and how to choose."""
+def require_one_key(table: str, records: Sequence[CellRecord]) -> ComparisonKey:
+    """The key that all records share; BenchError naming what differs and how to choose."""
     for field, words in WORDS.items():
-        counts = Counter(getattr(ground_of(record), field) for record in records)
+        counts = Counter(getattr(comparison_key(record), field) for record in records)
         if len(counts) > 1:
             found = ", ".join(f"{value} ({n} cells)" for value, n in sorted(counts.items()))
             option = f"--{field.replace('_', '-')}"
@@ -66,7 +66,7 @@ def require_one_ground(table: str, records: Sequence[CellRecord]) -> Ground:
                 f"Table {table!r} would mix {words}: {found}. Their numbers are not comparable. "
                 f"Choose one: bench report {option} VALUE."
             )
-    return ground_of(records[0])
+    return comparison_key(records[0])
 
 
 def require_same_training(table: str, records: Sequence[CellRecord]) -> None:

@@ -29,7 +29,7 @@ class Scores:
         """The rows of one test set on the table's grid; empty when it has none on that grid."""
         name = (record.id, column)
         if name not in self.frames:
-            rows = record.scores(column.test, column.part)
+            rows = record.scores(column.test, column.subset)
             rows = rows[rows["grid"] == self.grid]
             if len(rows):
                 self._require_same_cases(record, column, rows)
@@ -38,7 +38,7 @@ class Scores:
 
     def _require_same_cases(self, record: CellRecord, column: Column, rows: pd.DataFrame) -> None:
         cases = frozenset(rows["case_id"].astype(str))
-        first, owner = self.cases.setdefault((column.test, column.part), (cases, record.id))
+        first, owner = self.cases.setdefault((column.test, column.subset), (cases, record.id))
         if cases != first:
             raise BenchError(
                 f"Table {self.table!r} would mix test sets of {column.test!r}: {record.id} scored "
@@ -48,14 +48,14 @@ class Scores:
 
 
 @dataclass
-class Filler:
+class EntryBuilder:
     """What is needed to fill any entry of one table."""
 
     table: str
     scores: Scores
     records: Sequence[CellRecord]
     missing: Sequence[Missing]
-    notes: Footnotes
+    footnotes: Footnotes
     edition: Edition | None
     seeds: tuple[int, ...]
 
@@ -63,7 +63,7 @@ class Filler:
         """The entry of a row in a column: a mean over seeds, or "–" with its reason."""
         mine = [r for r in self.records if r.key.train == column.train and row.takes(r)]
         require_same_cell(self.table, row.label, mine)
-        done = {r.key.seed: r for r in mine if r.has_scores(column.test, column.part)}
+        done = {r.key.seed: r for r in mine if r.has_scores(column.test, column.subset)}
         frames = {seed: self.scores.of(record, column) for seed, record in sorted(done.items())}
         values = {seed: summarize(rows, metric) for seed, rows in frames.items() if len(rows)}
         if not values:
@@ -71,7 +71,7 @@ class Filler:
         entry = _mean_entry(metric, column, values)
         gaps = self._gaps(mine, values)
         if gaps:
-            entry = replace(entry, notes=(self.notes.number(gaps),))
+            entry = replace(entry, footnotes=(self.footnotes.number(gaps),))
         return self._beside_print(entry, row, column)
 
     def _gaps(self, mine: Sequence[CellRecord], values: dict[int, Summary]) -> str:
@@ -87,7 +87,9 @@ class Filler:
         self, row: Row, column: Column, metric: str, mine: Sequence[CellRecord], scored: bool
     ) -> Entry:
         reason = self._reason(row, column, mine, scored)
-        entry = Entry(NOTHING, metric, column, reason=reason, notes=(self.notes.number(reason),))
+        entry = Entry(
+            NOTHING, metric, column, reason=reason, footnotes=(self.footnotes.number(reason),)
+        )
         return self._beside_print(entry, row, column)
 
     def _reason(self, row: Row, column: Column, mine: Sequence[CellRecord], scored: bool) -> str:

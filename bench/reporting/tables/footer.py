@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.experiments.cells import CellRecord
 from bench.protocols import get_profile, get_protocol, profile_names, protocol_names
-from bench.reporting.tables.comparable import Ground
+from bench.reporting.tables.comparable import ComparisonKey
 from bench.reporting.tables.table import Grid, TableRow
 
 SELECTION_WORDS = {
@@ -19,26 +19,26 @@ PHANTOM_WORDS = (
 )
 
 
-def ground_lines(ground: Ground, records: Sequence[CellRecord]) -> list[str]:
+def key_lines(key: ComparisonKey, records: Sequence[CellRecord]) -> list[str]:
     """Phantom warning, profile, protocol, selection rule."""
-    lines = [PHANTOM_WORDS] if on_phantoms(ground, records) else []
+    lines = [PHANTOM_WORDS] if on_phantoms(key, records) else []
     profile, protocol = (
-        _title("profile", ground.profile, records),
-        _title("protocol", ground.protocol, records),
+        _title("profile", key.profile, records),
+        _title("protocol", key.protocol, records),
     )
-    lines.append(f"Profile {ground.profile}{profile}. Protocol {ground.protocol}{protocol}.")
-    words = SELECTION_WORDS[ground.selection]
-    lines.append(f"Selection rule {ground.selection}: {words}.{_optimism(records)}")
+    lines.append(f"Profile {key.profile}{profile}. Protocol {key.protocol}{protocol}.")
+    words = SELECTION_WORDS[key.selection]
+    lines.append(f"Selection rule {key.selection}: {words}.{_optimism(records)}")
     return lines
 
 
-def on_phantoms(ground: Ground, records: Sequence[CellRecord]) -> bool:
+def on_phantoms(key: ComparisonKey, records: Sequence[CellRecord]) -> bool:
     """Whether the cells were trained and scored on phantoms."""
     for record in records:
         recorded = record.provenance.get("request", {}).get("profile", {})
         if "phantoms" in recorded:
             return bool(recorded["phantoms"])
-    return ground.profile in profile_names() and get_profile(ground.profile).phantoms
+    return key.profile in profile_names() and get_profile(key.profile).phantoms
 
 
 def _title(kind: str, name: str, records: Sequence[CellRecord]) -> str:
@@ -66,9 +66,9 @@ def _optimism(records: Sequence[CellRecord]) -> str:
     )
 
 
-def measure_line(ground: Ground, grid: Grid, seeds: Sequence[int]) -> str:
+def measure_line(key: ComparisonKey, grid: Grid, seeds: Sequence[int]) -> str:
     """What the numbers are: mean, unit, grid."""
-    size = f"{ground.image_size} x {ground.image_size}"
+    size = f"{key.image_size} x {key.image_size}"
     where = f"the {size} grid" if grid == "network" else "each image's own (native) grid"
     names = ", ".join(map(str, seeds))
     spread = f"mean ± SD (ddof 1) over seeds {names}" if len(seeds) > 1 else f"one seed ({names})"
@@ -105,7 +105,7 @@ def cases_line(rows: Sequence[TableRow], titles: Mapping[str, str]) -> str:
         for entry in row.entries:
             if entry.metric == "dsc" and entry.column and entry.cases is not None:
                 name = column_title(entry.column.train, entry.column.test, titles)
-                if entry.column.part == "all":
+                if entry.column.subset == "all":
                     name += " (all cases)"
                 cases[name] = entry.cases
                 if entry.empty:

@@ -133,10 +133,10 @@ def make_layout(
     block: TableBlock,
     cells: Sequence[CellRecord],
     missing: Sequence[Missing],
-    external_part: Literal["test", "all"],
+    external_subset: Literal["test", "all"],
 ) -> Layout:
     """The rows and columns of a block, from what is stored and what was asked for."""
-    columns = _columns(block, external_part)
+    columns = _columns(block, external_subset)
     trains = {column.train for column in columns}
     if block.kind != "parameters":
         cells = [record for record in cells if _touches(record, columns)]
@@ -156,14 +156,14 @@ def _touches(record: CellRecord, columns: Sequence[Column]) -> bool:
     mine = [column for column in columns if column.train == record.key.train]
     if record.status == "failed":
         return bool(mine)
-    return any(record.has_scores(column.test, column.part) for column in mine)
+    return any(record.has_scores(column.test, column.subset) for column in mine)
 
 
-def _columns(block: TableBlock, external_part: str) -> tuple[Column, ...]:
+def _columns(block: TableBlock, external_subset: str) -> tuple[Column, ...]:
     if block.kind == "cross-domain":
         if not block.pairs:
             raise BenchError(f"Table {block.name!r} is cross-domain and names no pairs. Add them.")
-        return tuple(Column(train, test, external_part) for train, test in block.pairs)
+        return tuple(Column(train, test, external_subset) for train, test in block.pairs)
     if block.kind != "parameters" and not block.datasets:
         raise BenchError(f"Table {block.name!r} names no datasets. Add datasets = [...].")
     return tuple(Column(name, name) for name in block.datasets)

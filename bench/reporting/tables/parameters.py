@@ -29,14 +29,14 @@ def parameter_headers(edition: Edition | None) -> tuple[str, ...]:
 
 
 def parameter_entries(
-    row: Row, records: Sequence[CellRecord], edition: Edition | None, notes: Footnotes
+    row: Row, records: Sequence[CellRecord], edition: Edition | None, footnotes: Footnotes
 ) -> tuple[Entry, ...]:
     """Exact and rounded counts of a row, and the printed one beside them."""
     trainable, total = counts_of(row, records)
     entries = [
-        _count("trainable", trainable, lambda n: f"{n:,}", notes),
-        _count("trainable_m", trainable, millions, notes),
-        _count("total_m", total, millions, notes),
+        _count("trainable", trainable, lambda n: f"{n:,}", footnotes),
+        _count("trainable_m", trainable, millions, footnotes),
+        _count("total_m", total, millions, footnotes),
     ]
     if edition is not None:
         number = edition.find(row.method, "params_m")
@@ -47,10 +47,12 @@ def parameter_entries(
     return tuple(entries)
 
 
-def _count(metric: str, count: int | None, words: Callable[[int], str], notes: Footnotes) -> Entry:
+def _count(
+    metric: str, count: int | None, words: Callable[[int], str], footnotes: Footnotes
+) -> Entry:
     if count is None:
         reason = "no finished cell to count"
-        return Entry(NOTHING, metric, reason=reason, notes=(notes.number(reason),))
+        return Entry(NOTHING, metric, reason=reason, footnotes=(footnotes.number(reason),))
     return Entry(words(count), metric, value=float(count))
 
 
@@ -66,8 +68,8 @@ def fewer_than(reference: int | None, count: int | None) -> bool:
 
 
 def explanation_notes(
-    row: Row, explanations: Mapping[str, str], notes: Footnotes
+    row: Row, explanations: Mapping[str, str], footnotes: Footnotes
 ) -> tuple[int, ...]:
     """The footnote that says why a method's exact count differs from the printed one."""
     text = explanations.get(row.method)
-    return (notes.number(text),) if text else ()
+    return (footnotes.number(text),) if text else ()

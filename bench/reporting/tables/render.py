@@ -74,10 +74,12 @@ def to_markdown(table: Table) -> str:
     lines.append(_md_line([":--"] * len(table.lead_headers) + ["--:"] * len(headers)))
     for row, lead in zip(table.rows, lead_words(table), strict=True):
         words = [_md(word) for word in lead]
-        words[table.label_at] += ("†" if row.dagger else "") + _md_notes(row.notes)
+        words[table.label_at] += ("†" if row.dagger else "") + _md_notes(row.footnotes)
         lines.append(_md_line([*words, *(_md_entry(entry) for entry in row.entries)]))
     lines.append("")
-    lines += [f"<sup>{number}</sup> {_md(note)}<br>" for number, note in enumerate(table.notes, 1)]
+    lines += [
+        f"<sup>{number}</sup> {_md(note)}<br>" for number, note in enumerate(table.footnotes, 1)
+    ]
     lines += [f"{_md(line)}<br>" for line in table.footer]
     return "\n".join(lines).removesuffix("<br>") + "\n"
 
@@ -100,7 +102,7 @@ def _md_entry(entry: Entry) -> str:
     text = _md(entry.text)
     text = {"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(entry.mark, text)
     beside = _md(entry_text(entry).removeprefix(entry.text))
-    return text + _md_notes(entry.notes) + beside
+    return text + _md_notes(entry.footnotes) + beside
 
 
 # ---- LaTeX
@@ -130,7 +132,7 @@ def to_latex(table: Table) -> str:
         r"\par\smallskip\begin{minipage}{\linewidth}\footnotesize",
         *(
             rf"$^{{{number}}}$ {escape_latex(note)}\par"
-            for number, note in enumerate(table.notes, 1)
+            for number, note in enumerate(table.footnotes, 1)
         ),
         *(rf"{escape_latex(line)}\par" for line in table.footer),
         r"\end{minipage}",
@@ -166,7 +168,7 @@ def _latex_rows(table: Table) -> list[str]:
         if previous is not None and table.label_at > 0 and row.group != previous.group:
             lines.append(r"\midrule")
         words = [escape_latex(word) for word in lead]
-        words[table.label_at] += (r"$^\dagger$" if row.dagger else "") + _latex_notes(row.notes)
+        words[table.label_at] += (r"$^\dagger$" if row.dagger else "") + _latex_notes(row.footnotes)
         lines.append(" & ".join([*words, *(_latex_entry(entry) for entry in row.entries)]) + r" \\")
         previous = row
     return lines
@@ -180,7 +182,7 @@ def _latex_entry(entry: Entry) -> str:
     text = escape_latex(entry.text)
     text = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}"}.get(entry.mark, text)
     beside = escape_latex(entry_text(entry).removeprefix(entry.text))
-    return text + _latex_notes(entry.notes) + beside
+    return text + _latex_notes(entry.footnotes) + beside
 
 
 def to_latex_document(tables: Sequence[Table]) -> str:
@@ -196,7 +198,7 @@ def to_csv(table: Table) -> str:
     """One line per number, in full precision; a missing one keeps its line and its reason."""
     fields = [
         *("table", "row", *(name for name, _ in table.rows[0].facts)),
-        *("train", "test", "part", "metric", "value", "sd", "seeds", "cases", "empty", "mark"),
+        *("train", "test", "subset", "metric", "value", "sd", "seeds", "cases", "empty", "mark"),
         *("printed", "difference", "reason", *(name for name, _ in table.facts)),
     ]
     target = io.StringIO()
@@ -214,7 +216,7 @@ def _csv_entry(entry: Entry) -> dict[str, object]:
     return {
         "train": column.train if column else "",
         "test": column.test if column else "",
-        "part": column.part if column else "",
+        "subset": column.subset if column else "",
         "metric": entry.metric,
         "value": _number(entry.value),
         "sd": _number(entry.sd),

@@ -12,11 +12,11 @@ HEADERS = {"dsc": "DSC↑", "iou": "IoU↑", "hd95": "HD95↓", "hd95_directed":
 
 @dataclass(frozen=True)
 class Column:
-    """A test set: trained on `train`, scored on `part` of `test`."""
+    """A test set: trained on `train`, scored on `subset` of `test`."""
 
     train: str
     test: str
-    part: str = "test"
+    subset: str = "test"
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Entry:
 
     text: as printed, "81.43 ± 0.52" or "–". value, sd: in the printed unit, full precision; sd
     over seeds (ddof 1), None for one seed. seeds: those that the mean is over. cases: scored cases
-    per seed. empty: cases with an empty mask, summed over seeds. notes: numbers of footnotes.
+    per seed. empty: cases with an empty mask, summed over seeds. footnotes: numbers of footnotes.
     printed, difference: the paper's number as printed, and ours minus it.
     reason: why there is no value.
     """
@@ -39,7 +39,7 @@ class Entry:
     cases: int | None = None
     empty: int | None = None
     mark: Mark = ""
-    notes: tuple[int, ...] = ()
+    footnotes: tuple[int, ...] = ()
     printed: str | None = None
     difference: float | None = None
     reason: str | None = None
@@ -58,7 +58,7 @@ class TableRow:
     lead: tuple[str, ...]
     entries: tuple[Entry, ...]
     dagger: bool = False
-    notes: tuple[int, ...] = ()
+    footnotes: tuple[int, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
 
 
@@ -67,7 +67,7 @@ class Table:
     """A finished table.
 
     lead_headers: headers of the leading words; `label_at` is the one that daggers and row notes
-    hang on. spans: (title, number of entry columns) over the headers. notes: the numbered
+    hang on. spans: (title, number of entry columns) over the headers. footnotes: the numbered
     footnotes, 1 first. footer: lines below the table, the most important first. facts: what every
     CSV line repeats about the table.
     """
@@ -79,7 +79,7 @@ class Table:
     spans: tuple[tuple[str, int], ...]
     headers: tuple[str, ...]
     rows: tuple[TableRow, ...]
-    notes: tuple[str, ...] = ()
+    footnotes: tuple[str, ...] = ()
     footer: tuple[str, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
 

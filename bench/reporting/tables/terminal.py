@@ -29,9 +29,9 @@ def to_rich(table: Table) -> Group:
         if previous is not None and table.label_at > 0 and row.group != previous:
             body.add_section()
         previous = row.group
-        lead[table.label_at] += ("†" if row.dagger else "") + _notes(row.notes)
+        lead[table.label_at] += ("†" if row.dagger else "") + _notes(row.footnotes)
         body.add_row(*(Text(word) for word in lead), *(_entry(entry) for entry in row.entries))
-    remarks = [Text(f"{_notes((i,))} {note}") for i, note in enumerate(table.notes, 1)]
+    remarks = [Text(f"{_notes((i,))} {note}") for i, note in enumerate(table.footnotes, 1)]
     footer = [Text(line, style="dim") for line in table.footer]
     title = Text(table.caption, style="bold")
     return Group(title, body, *remarks, *footer, Text(""))
@@ -56,7 +56,7 @@ def _notes(notes: Sequence[int]) -> str:
 
 def _entry(entry: Entry) -> Text:
     text = Text(entry.text, style=_STYLES[entry.mark])
-    text.append(_notes(entry.notes), style="not bold not underline")
+    text.append(_notes(entry.footnotes), style="not bold not underline")
     beside = entry_text(entry).removeprefix(entry.text).replace(" ", "\n", 1)
     text.append(beside, style="not bold not underline")
     return text

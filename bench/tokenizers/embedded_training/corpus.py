@@ -1,6 +1,6 @@
 """Procedural pictures and masks on which the embedded tokenizers are trained.
 
-No real image is involved: the real ones judge. Pictures are phantoms of all looks, dead leaves,
+No real image is involved: the real ones judge. Pictures are phantoms of all styles, dead leaves,
 textures, speckle, gradients, shapes and text; masks are phantom masks, blobs, many components,
 thin tools, holes, letters, border-touching and wholly empty or full ones. A tokenizer trained on
 dead leaves and noise transfers to photographs (Baradad et al. 2021, arXiv:2106.05963).
@@ -30,10 +30,10 @@ LETTERS = "ABCDEFGHKLMNPRSTUVWXYZabdeghkmnqrst0123456789+-/.%"
 
 
 def paint_image(index: int, size: int, seed: int) -> Picture:
-    """Picture number `index`, uint8 (size, size, 3); half of all are phantoms, a look each."""
+    """Picture number `index`, uint8 (size, size, 3); half of all are phantoms, a style each."""
     if index % 2 == 0:
-        look = phantoms.LOOKS[index // 2 % len(phantoms.LOOKS)]
-        return phantoms.render(look, index, size, seed)[0]
+        style = phantoms.STYLES[index // 2 % len(phantoms.STYLES)]
+        return phantoms.render(style, index, size, seed)[0]
     canvas = Canvas(size, np.random.default_rng([seed, 1, index]))
     painters = tuple(_IMAGES.values())
     picture = to_uint8(painters[index // 2 % len(painters)](canvas))
@@ -163,9 +163,9 @@ def _random_lobe(canvas: Canvas, smallest: float, largest: float) -> Field:
 
 
 def _phantom_mask(canvas: Canvas) -> Mask:
-    look = str(canvas.rng.choice(phantoms.LOOKS))
+    style = str(canvas.rng.choice(phantoms.STYLES))
     index = int(canvas.rng.integers(0, 1 << 30))
-    return phantoms.render(look, index, canvas.size, 0)[1]
+    return phantoms.render(style, index, canvas.size, 0)[1]
 
 
 def _blob(canvas: Canvas) -> Mask:

@@ -74,9 +74,9 @@ def range_loss(latents: Tensor, limit: float = 3.0) -> Tensor:
 def hard_dice(decoded: Tensor, masks: Tensor) -> Tensor:
     """Dice (N,) of the thresholded mean of the channels; 1 where both masks are empty."""
     preds = decoded.mean(dim=1, keepdim=True) > 0.5
-    truth = masks > 0.5
-    overlap = (preds & truth).sum(dim=(1, 2, 3))
-    sizes = preds.sum(dim=(1, 2, 3)) + truth.sum(dim=(1, 2, 3))
+    target = masks > 0.5
+    overlap = (preds & target).sum(dim=(1, 2, 3))
+    sizes = preds.sum(dim=(1, 2, 3)) + target.sum(dim=(1, 2, 3))
     return torch.where(sizes > 0, 2 * overlap / sizes.clamp_min(1), torch.ones_like(sizes))
 
 
