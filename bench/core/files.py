@@ -71,3 +71,17 @@ def file_digest(path: Path) -> str:
     """sha256, hex, of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file or folder to `<name>.damaged` (`.damaged-2`, ...) and return its new path.
+
+    Nothing is deleted: the user may still want to look at it, and what replaces it can be made at
+    `path` again.
+    """
+    target = path.with_name(f"{path.name}.damaged")
+    number = 1
+    while target.exists():
+        number += 1
+        target = path.with_name(f"{path.name}.damaged-{number}")
+    return path.rename(target)
