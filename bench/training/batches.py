@@ -10,11 +10,11 @@ from torch import Tensor
 
 from bench.contracts import Batch
 from bench.core.errors import BenchError
-from bench.core.seeds import seed_for
 from bench.data.arrays import CaseArrays
 from bench.method import to_images
 from bench.recipes import Recipe
 from bench.training.augment import augment, policy
+from bench.training.seeds import seed_for
 
 if TYPE_CHECKING:
     from bench.training.latents import LatentSource

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from bench.core.errors import BenchError
-from bench.core.seeds import seed_for
 from bench.protocols import Selection
 from bench.recipes import Recipe
 from bench.training.batches import TrainingBatches
 from bench.training.checkpoints import load_state, save_state
 from bench.training.engine import Engine
 from bench.training.schedule import learning_rate
+from bench.training.seeds import seed_for
 
 SECONDS_BETWEEN_CHECKPOINTS = float(os.environ.get("GMS_BENCH_CHECKPOINT_SECONDS", "30"))
 
