@@ -29,21 +29,25 @@ _DESCRIPTIVE = ("Recipe", "TokenizerSpec", "model_copy")  # their content is dig
 _KEPT_OF_SPEC = ("build", "builder")
 
 
+@cache
 def training_code(source: Path) -> str:
     """sha256 of the code that trains and predicts with the method that `source` defines."""
     return _of_roots((*_files("training"), PACKAGE / "method.py", source), _TRAINING)
 
 
+@cache
 def tokenizer_code(source: Path) -> str:
     """sha256 of the code of the tokenizer whose loader `source` defines."""
     return _of_roots((source,), _TOKENIZERS)
 
 
+@cache
 def scoring_code() -> str:
     """sha256 of the code that makes per-case scores of predicted masks."""
     return _of_roots((PACKAGE / "metrics" / "rows.py",), _SCORING)
 
 
+@cache
 def resolving_code(source: Path) -> str:
     """sha256 of the code that turns a request into settings and a recipe: the method's files with
     their defaults, and the harness's own."""
@@ -174,7 +178,10 @@ class _Normal(ast.NodeTransformer):
         return ast.Expr(ast.Constant(sorted(found))) if found else None
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
-        return self._without_docstring(node)
+        self._without_docstring(node)
+        # A renamed module may take another place among the imports, which changes nothing.
+        node.body.sort(key=_import_order)
+        return node
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         if not self.everything and any(_name(base).endswith("Settings") for base in node.bases):
@@ -228,6 +235,13 @@ def _is_text(node: ast.AST) -> bool:
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
     )
+
+
+def _import_order(node: ast.stmt) -> tuple[bool, str]:
+    """Imports first, in an order of their content; the rest stays in its order."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return False, str(node.value.value)
+    return True, ""
 
 
 def _name(node: ast.AST) -> str:

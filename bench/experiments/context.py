@@ -137,7 +137,7 @@ class CellContext:
             self.method, self.arrays(test.dataset).images[cases], self.engine, self.request.seed
         )
         height, width = target.masks.shape[1:]
-        shapes = (target.native_masks.shape(case) for case in cases)
+        shapes = (tuple(map(int, target.native_masks.shapes[case])) for case in cases)
         network, native = masks_on_grids(probs, (height, width), shapes)
         return Predictions(ids, tuple(network), tuple(native)), target
 
