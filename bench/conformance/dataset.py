@@ -81,8 +81,8 @@ def prepared_under_this_card(subject: DatasetSubject) -> str:
         raise Broken("The card changed since the dataset was prepared; prepare it again.")
     if content_hash(records.cases) != records.content_hash:
         raise Broken("index.json was edited: its content hash is not that of its cases.")
-    notes = f"; {'; '.join(records.warnings)}" if records.warnings else ""
-    return f"layout {records.layout}, content {records.content_hash[:12]}{notes}"
+    warnings = f"; {'; '.join(records.warnings)}" if records.warnings else ""
+    return f"layout {records.layout}, content {records.content_hash[:12]}{warnings}"
 
 
 def counts_as_expected(subject: DatasetSubject) -> str:

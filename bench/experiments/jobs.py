@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import ValidationError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.contracts import BuildContext, FullMethod, MethodSpec, Tokenizer
+from bench.contracts import BuildContext, MethodSpec, Tokenizer
+from bench.core.devices import device_name
 from bench.core.disk import disk_errors
-from bench.core.errors import BenchError, faults
+from bench.core.errors import BenchError
 from bench.core.files import write_json, write_with
+from bench.core.frozen import validated
 from bench.core.memory import peak_bytes, start_peak
 from bench.core.paths import cache_root
 from bench.core.provenance import environment, now
@@ -40,13 +41,14 @@ from bench.experiments.cells import (
     write_frame,
 )
 from bench.experiments.sources import Sources
+from bench.method import Method
 from bench.recipes import SHARED, Recipe
 from bench.registry import choose_tokenizer, get_method, use_plugin_files
 from bench.training.batches import TrainingBatches
+from bench.training.build import build_method, load_tokenizer, parameter_counts
 from bench.training.checkpoints import save_tensors
 from bench.training.engine import Engine
 from bench.training.latents import LatentSource
-from bench.training.losses import LogitsMethod
 from bench.training.predict import mean_dsc, probabilities, score
 from bench.training.trainer import Trained, TrainingRun, load_own_state, own_state, train
 
@@ -99,19 +101,6 @@ def resolve(request: CellRequest) -> Resolved:
     return Resolved(request, spec, settings, recipe, key)
 
 
-def validated(model: Any, values: dict[str, Any], what: str) -> Any:
-    """`model(**values)`; BenchError naming each faulty field, and the known ones."""
-    try:
-        return model(**values)
-    except ValidationError as error:
-        known = ", ".join(
-            f"{k}={f.default!r}" for k, f in model.model_fields.items() if not f.is_required()
-        )
-        raise BenchError(
-            f"Settings of {what}: {faults(error)}. Known settings and defaults: {known or 'none'}."
-        ) from error
-
-
 def _recipe(spec: MethodSpec, request: CellRequest) -> Recipe:
     recipe = spec.recipe if request.protocol.recipe == "native" else SHARED
     if request.profile.epochs is not None:
@@ -141,22 +130,16 @@ def _tokenizer_key(spec: MethodSpec, request: CellRequest) -> TokenizerKey | Non
 
 def build(
     resolved: Resolved, engine: Engine, load_weights: bool = True
-) -> tuple[nn.Module, Tokenizer | None]:
-    """(full method, its tokenizer) on the engine's device, initialised from the cell's seed."""
+) -> tuple[Method, Tokenizer | None]:
+    """(method, its tokenizer) on the engine's device, initialised from the cell's seed."""
     request, spec = resolved.request, resolved.spec
-    chosen = choose_tokenizer(spec.tokenizer, request.tokenizer, request.profile.tokenizers)
-    tokenizer = None if chosen is None else chosen[0].load(chosen[1])
+    tokenizer = load_tokenizer(spec, request.tokenizer, request.profile.tokenizers)
     torch.manual_seed(seed_for(request.seed, "initial weights"))
     context = BuildContext(resolved.network_size, tokenizer, load_weights)
-    module = as_full_method(spec.build(resolved.settings, context), resolved.recipe)
+    method = build_method(spec, resolved.settings, context, resolved.recipe)
     if tokenizer is not None:
         tokenizer.to(engine.device)
-    return engine.place(module), tokenizer
-
-
-def as_full_method(module: nn.Module, recipe: Recipe) -> nn.Module:
-    """The module itself if it is a full method, else the network with the recipe's loss."""
-    return module if isinstance(module, FullMethod) else LogitsMethod(module, recipe.loss)
+    return engine.place(method), tokenizer
 
 
 @dataclass
@@ -166,7 +149,7 @@ class CellContext:
     resolved: Resolved
     sources: Sources
     engine: Engine
-    method: nn.Module
+    method: Method
     tokenizer: Tokenizer | None
 
     def arrays(self, dataset: str, size: int | None = None) -> CaseArrays:
@@ -255,7 +238,7 @@ def train_job(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
         record = _record(job, context) | {
             "provenance": environment()
             | {
-                "device": _device_name(context.engine.device),
+                "device": device_name(context.engine.device),
                 "started": started,
                 "finished": now(),
                 "train_seconds": round(trained.seconds, 3),
@@ -303,7 +286,7 @@ def _score_stored(job: dict[str, Any], folder: Path, progress: Progress) -> dict
 
 def _latent_source(context: CellContext) -> LatentSource | None:
     """Cached latents of the training dataset, where the method reads any."""
-    if context.tokenizer is None or not getattr(context.method, "latent_inputs", ("image", "mask")):
+    if context.tokenizer is None or not context.method.latent_inputs:
         return None
     arrays, root = context.arrays(context.resolved.request.train), cache_root() / "latents"
     engine = context.engine
@@ -346,7 +329,7 @@ def _validation(
     dataset = context.resolved.request.train
     cases = context.arrays(dataset).rows(case_ids)
     masks = np.asarray(context.target(dataset).masks[cases])
-    from_latents = latents is not None and hasattr(context.method, "predict_latents")
+    from_latents = latents is not None and context.method.predicts_from_latents
 
     def validate() -> float:
         stored = latents.images(cases) if latents is not None and from_latents else None
@@ -390,10 +373,7 @@ def _score(context: CellContext, test: TestSet, folder: Path) -> float:
 
 def _record(job: dict[str, Any], context: CellContext) -> dict[str, Any]:
     method = context.method
-    trainable = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    everything = {id(p): p.numel() for p in method.parameters()}
-    if isinstance(context.tokenizer, nn.Module):
-        everything |= {id(p): p.numel() for p in context.tokenizer.parameters()}
+    trainable, total = parameter_counts(method, context.tokenizer)
     return {
         "id": job["id"],
         "status": "done",
@@ -403,8 +383,8 @@ def _record(job: dict[str, Any], context: CellContext) -> dict[str, Any]:
         "title": context.resolved.spec.title,
         "family": context.resolved.spec.family,
         "trainable_params": trainable,
-        "total_params": sum(everything.values()),
-        "footnotes": list(getattr(method, "footnotes", ())),
+        "total_params": total,
+        "footnotes": list(method.footnotes),
     }
 
 
@@ -447,10 +427,6 @@ def _only_here(folder: Path) -> Iterator[None]:
                 f"Cell {folder.name} is being trained by another process; run again later."
             ) from error
         yield
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
 OPERATIONS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {
