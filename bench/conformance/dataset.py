@@ -79,8 +79,8 @@ def prepared_under_this_card(subject: DatasetSubject) -> str:
     records = subject.records
     if records.card_hash != subject.card.hash:
         raise Broken("The card changed since the dataset was prepared; prepare it again.")
-    notes = f"; {'; '.join(records.warnings)}" if records.warnings else ""
-    return f"layout {records.layout}, content {records.content_hash[:12]}{notes}"
+    warnings = f"; {'; '.join(records.warnings)}" if records.warnings else ""
+    return f"layout {records.layout}, content {records.content_hash[:12]}{warnings}"
 
 
 def counts_as_expected(subject: DatasetSubject) -> str:

@@ -1,7 +1,7 @@
 """From a trained method to probabilities, masks and per-case rows."""
 
+import math
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,15 +9,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.method import to_images
+from bench.core.errors import BenchError
+from bench.method import Method, to_images
 from bench.training.engine import Engine
 from bench.training.seeds import seed_for
 
 THRESHOLD = 0.5
 
 
+class PredictionFailure(BenchError):
+    """A method's predictions cannot be scored; the text says what they are and must be."""
+
+
 def probabilities(
-    method: Any,  # an nn.Module that is a FullMethod; Python cannot say both
+    method: Method,
     pixels: np.ndarray,
     engine: Engine,
     seed: int,
@@ -25,22 +30,48 @@ def probabilities(
 ) -> Iterator[Tensor]:
     """Probabilities float32 (n, 1, H, W), batch by batch in order, of uint8 images (N, H, W, 3).
 
-    latents: the images' latents where they are cached and the method predicts from them. torch's
+    latents: the images' latents where they are stored and the method predicts from them. torch's
     generator is seeded per batch and put back afterwards: sampling methods give the same answer at
-    every call and leave training's random stream alone.
+    every call and leave training's random stream alone. Raises PredictionFailure unless every batch
+    is finite, in [0, 1] and one map per image.
     """
     method.eval()
     devices = [engine.device] if engine.device.type == "cuda" else []
     for start in range(0, len(pixels), engine.batch_size):
-        stop = start + engine.batch_size
+        part = pixels[start : start + engine.batch_size]
         with torch.random.fork_rng(devices), torch.inference_mode(), engine.autocast():
             torch.manual_seed(seed_for(seed, "predict", start))
             if latents is not None:
-                probs = method.predict_latents(latents[start:stop].to(engine.device))
+                probs = method.predict_latents(latents[start : start + len(part)].to(engine.device))
             else:
-                chunk = torch.tensor(pixels[start:stop])  # a copy: the cache is read-only
-                probs = method.predict(engine.place(to_images(chunk.to(engine.device))))
-        yield probs.float()
+                images = to_images(torch.tensor(part).to(engine.device))  # a copy: read-only cache
+                probs = method.predict(engine.place(images))
+        yield _checked(probs, (len(part), 1, *part.shape[1:3]), method)
+
+
+def _checked(probs: Tensor, shape: tuple[int, ...], method: Method) -> Tensor:
+    """The probabilities as float32; PredictionFailure unless they keep the contract.
+
+    Both bounds come to the host in one transfer, so a batch waits once for the device.
+    """
+    kind = type(method.authored).__name__
+    if not isinstance(probs, Tensor):
+        raise PredictionFailure(f"{kind} predicts {type(probs).__name__}, not a torch.Tensor.")
+    if tuple(probs.shape) != shape:
+        raise PredictionFailure(
+            f"{kind} predicts shape {tuple(probs.shape)}; it must be {shape}: one map of "
+            "probabilities per image, as large as the image."
+        )
+    probs = probs.float()
+    low, high = torch.stack(torch.aminmax(probs)).tolist()  # NaN where any value is NaN
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise PredictionFailure(f"{kind} predicts NaN or infinity; probabilities are finite.")
+    if low < 0 or high > 1:
+        raise PredictionFailure(
+            f"{kind} predicts values in [{low:.9g}, {high:.9g}]; probabilities lie in [0, 1]. Apply "
+            "a sigmoid or clamp."
+        )
+    return probs
 
 
 def resize_probs(probs: Tensor, height: int, width: int) -> Tensor:

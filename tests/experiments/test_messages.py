@@ -4,6 +4,7 @@ import json
 
 import pytest
 from pydantic import ValidationError
+from requests_of_tests import request
 
 from bench.experiments.messages import (
     Epoch,
@@ -17,7 +18,6 @@ from bench.experiments.messages import (
     is_end,
     read_event,
 )
-from requests_of_tests import request
 
 EVENTS = [
     Started(device="cuda:0"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from requests_of_tests import request
 
 from bench.core.errors import BenchError
 from bench.core.files import file_digest
@@ -19,7 +20,6 @@ from bench.experiments.resolve import resolve
 from bench.experiments.scoring import score_predictions, write_scores
 from bench.experiments.sources import Sources
 from bench.experiments.store import CellStore, request_digest
-from requests_of_tests import request
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +155,7 @@ def test_test_cases_decide_weights_only_where_the_checkpoint_is_chosen_on_them()
         asked = request(**change)
         of = sources(asked)
         split = of.split("busi", asked.protocol)
-        fewer = type(split)(*(getattr(split, f) for f in ("dataset", "scheme", "seed", "train", "val")), split.test[1:])  # fmt: skip  # noqa: E501
+        fewer = type(split)(*(getattr(split, f) for f in ("dataset", "scheme", "seed", "train", "val")), split.test[1:])  # fmt: skip
         whole = identity.requested_inputs(asked, of)["split"]
         of.split = lambda *rule: fewer  # type: ignore[method-assign]
         return "same" if identity.requested_inputs(asked, of)["split"] == whole else "other"
