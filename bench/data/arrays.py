@@ -27,9 +27,12 @@ from bench.core.threads import in_order
 from bench.data.pixels import PixelError, load, pack, pixel_hash, to_mask, to_rgb, unpack
 from bench.data.prepared import Case, CaseIndex, case_index, read_records
 
-VERSION = 2
-"""Raised whenever the same prepared files could give other arrays, or stored ones another form.
-2: entries carry checksums."""
+VERSION = 1
+"""Raised whenever the same prepared files could give other arrays: results rest on it."""
+
+FOLDER = "arrays-v2"
+"""Of all entries in the cache; the number is raised when stored entries take another form. 2: with
+checksums."""
 
 FILES = ("images.npy", "masks.npy", "native.bin", "meta.json")
 
@@ -191,7 +194,7 @@ def _cached(
     Two processes may build the same key at once: each writes its own folder, the first rename
     wins, and both read the same bytes.
     """
-    place = (cache or cache_root()) / "arrays" / arrays_key(index, size)[:32]
+    place = (cache or cache_root()) / FOLDER / arrays_key(index, size)[:32]
     with disk_errors(f"cache {index.dataset} at {size} pixels", place.parent):
         if place.exists():
             try:

@@ -101,7 +101,11 @@ class Expected(Frozen):
 
     cases: int = Field(gt=0)
     largest: tuple[int, int] | None = None
-    published_splits: dict[str, int] = Field(default={}, serialization_alias="parts")
+    published_splits: dict[str, int] = Field(
+        default={},
+        validation_alias=AliasChoices("published_splits", "parts"),
+        serialization_alias="parts",
+    )
     classes: dict[str, int] = {}
 
 
