@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.tokenizers.spec import TokenizerSpec
 
 if TYPE_CHECKING:
-    from bench.tokenizers.frozen import FrozenTokenizer
+    from bench.tokenizers.base import FrozenTokenizer
 
 SPEC = TokenizerSpec(
     name="taef2",

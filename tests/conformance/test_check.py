@@ -299,7 +299,7 @@ def test_unknown_methods_and_settings_are_refused_at_once():
 
 TOKENIZER = '''
 import torch, torch.nn.functional as F
-from bench.tokenizers.frozen import FrozenTokenizer
+from bench.tokenizers.base import FrozenTokenizer
 from bench.tokenizers.spec import TokenizerSpec
 
 class Blocks(FrozenTokenizer):
