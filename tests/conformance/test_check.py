@@ -324,7 +324,7 @@ def load(spec, files, location, weights):
 
 FAULTS = ("fine", "trains", "factor", "noise", "range", "no_grad")
 SPECS = [TokenizerSpec(name=f"blocks-{f}", summary="blocks", role="continuous",
-                       loader="bench_plugin_blocks:load", source="none", wanted=("w",))
+                       loader=load, source="none", wanted=("w",))
          for f in FAULTS]
 '''
 
