@@ -207,14 +207,19 @@ def card_files() -> dict[str, Path]:
 
 
 def list_cards(extra: Iterable[Path] = ()) -> list[Card]:
-    """All cards, sorted by name; `extra` are the user's own files (`--card`)."""
-    cards = {card.name: card for card in map(read_card, card_files().values())}
-    for path in extra:
+    """All cards, sorted by name; `extra` are the user's own files (`--card`).
+
+    Raises BenchError when two files give one name.
+    """
+    cards: dict[str, Card] = {}
+    files: dict[str, Path] = {}
+    for path in (*card_files().values(), *extra):
         card = read_card(path)
-        if card.name in cards and card != cards[card.name]:
+        other = files.setdefault(card.name, path)
+        if other.resolve() != path.resolve():
             raise BenchError(
-                f"{path} is named {card.name!r} like a card that is already there. Names are "
-                "unique because results are stored under them: choose another `name`."
+                f"{path} is named {card.name!r}, a name that {other} has. Results are stored under "
+                "names, so each has one meaning: choose another `name`."
             )
         cards[card.name] = card
     return [cards[name] for name in sorted(cards)]

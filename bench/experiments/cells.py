@@ -119,7 +119,7 @@ class CellRecord(Frozen):
     provenance: versions, commit, device, times, peak memory.
     """
 
-    format: Literal[2] = FORMAT
+    format: Literal[2] = 2
     id: str
     status: Literal["done", "failed"]
     key: CellKey

@@ -175,7 +175,7 @@ class _Normal(ast.NodeTransformer):
                 found.append(f"{content} {'' if inner else name} {alias or name}")
             elif module.partition(".")[0] != "bench":
                 found.append(f"{module} {name} {alias}")
-        return ast.Expr(ast.Constant(sorted(found))) if found else None
+        return ast.Expr(ast.Constant("\n".join(sorted(found)).encode())) if found else None
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
         self._without_docstring(node)
@@ -240,7 +240,7 @@ def _is_text(node: ast.AST) -> bool:
 def _import_order(node: ast.stmt) -> tuple[bool, str]:
     """Imports first, in an order of their content; the rest stays in its order."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-        return False, str(node.value.value)
+        return False, repr(node.value.value)
     return True, ""
 
 

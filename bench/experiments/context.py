@@ -137,8 +137,8 @@ class CellContext:
             self.method, self.arrays(test.dataset).images[cases], self.engine, self.request.seed
         )
         height, width = target.masks.shape[1:]
-        shapes = (tuple(map(int, target.native_masks.shapes[case])) for case in cases)
-        network, native = masks_on_grids(probs, (height, width), shapes)
+        sizes = target.native_masks.shapes[cases].tolist()
+        network, native = masks_on_grids(probs, (height, width), ((h, w) for h, w in sizes))
         return Predictions(ids, tuple(network), tuple(native)), target
 
     def record(self, trained: Trained, spent: dict[str, Any]) -> CellRecord:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -196,7 +196,7 @@ def _write_examples(
     """Images and masks of the first test cases, for figures on machines without the data."""
     ids = predictions.case_ids[:EXAMPLES]
     shown = target.rows(ids)
-    examples = {
+    examples: dict[str, Any] = {
         "case_ids": np.array(ids),
         "images": target.images[shown],
         "masks": target.masks[shown],

@@ -12,12 +12,12 @@ from bench.core.frozen import Frozen
 from bench.experiments.cells import CellRequest
 from bench.experiments.identity import Resolution
 
-VERSION = 1
-"""Raised with every change of a record below, so that an older worker refuses a newer job."""
-
 
 class Job(Frozen):
     """One piece of work for a worker.
+
+    version: raised with every change of a record in this module, so that a worker of another
+    version refuses the job.
 
     op: "resolve" fills in a request's defaults, "train" trains and scores a cell, "test" scores a
     trained cell. request_digest, inputs: what the cell's record keeps; see `bench.experiments`.
@@ -25,7 +25,7 @@ class Job(Frozen):
     on the command line. device: set by the executor.
     """
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     op: Literal["resolve", "train", "test"]
     request: CellRequest
     request_digest: str

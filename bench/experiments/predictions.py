@@ -7,6 +7,7 @@ under deflate, so that a new metric needs neither network nor GPU.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class Predictions:
 
     def write(self, folder: Path, label: str) -> str:
         """Store them for the test set `label` of the cell in `folder`; returns the file's sha256."""
-        content = {"case_ids": np.array(self.case_ids)}
+        content: dict[str, Any] = {"case_ids": np.array(self.case_ids)}
         for grid, masks in (("network", self.network), ("native", self.native)):
             content[f"{grid}_shapes"] = np.array([mask.shape for mask in masks], np.int32)
             content[f"{grid}_bits"] = np.concatenate([pack(mask) for mask in masks])

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.contracts import BuildContext, MethodSpec, Settings, Tokenizer
 from bench.data.arrays import CaseArrays
@@ -38,7 +38,7 @@ def build(
     """The method on the engine's device, initialised from the cell's seed."""
     torch.manual_seed(seed_for(seed, "initial weights"))
     method = build_method(spec, settings, context, recipe)
-    if context.tokenizer is not None:
+    if isinstance(context.tokenizer, nn.Module):
         context.tokenizer.to(engine.device)
     return engine.place(method)
 
@@ -63,7 +63,9 @@ def latent_source(
     """Cached latents of a training dataset, where the method's loss reads any."""
     if tokenizer is None or not method.latent_inputs:
         return None
-    return LatentSource(tokenizer, arrays, cache, engine.device, engine.precision)
+    return LatentSource(
+        tokenizer, arrays, cache, engine.device, engine.precision, method.latent_inputs
+    )
 
 
 def fit(
@@ -86,7 +88,6 @@ def fit(
         seed,
         engine.device,
         data.latents,
-        method.latent_inputs,
     )
     subsets = {"val": data.split.val, "test": data.split.test}
     validate = {
