@@ -119,7 +119,7 @@ def cell_id(key: CellKey, inputs: dict[str, str]) -> str:
     return f"{method}-{key.train}-{digest([coordinates, inputs])[:12]}"
 
 
-def test_inputs(test: TestSet, request: CellRequest, sources: Sources) -> tuple[str, str]:
+def scoring_inputs(test: TestSet, request: CellRequest, sources: Sources) -> tuple[str, str]:
     """(digest of the test set's cases with their pixels, digest of the scoring code)."""
     return sources.test_digest(test, request.protocol), scoring_code()
 

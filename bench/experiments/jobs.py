@@ -30,12 +30,12 @@ from bench.experiments.cells import (
     TestSet,
     write_frame,
 )
-from bench.experiments.identity import test_inputs
+from bench.experiments.identity import scoring_inputs
 from bench.experiments.messages import Finished, Job, Progress, Resolved, Scoring
 from bench.experiments.predictions import Predictions, predictions_file, read_predictions
 from bench.experiments.scoring import mean_dsc, score_predictions, write_scores
 from bench.experiments.sources import Sources
-from bench.experiments.store import reload, test_work
+from bench.experiments.store import left_to_do, reload
 from bench.registry import use_plugin_files
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _tested(job: Job, folder: Path, report: Report) -> Finished:
     record = reload(folder)
     assert record is not None  # the caller saw it, and holds the lock
     sources = Sources(job.request.profile, job.data, list(job.cards))
-    work = test_work(record, job.request, sources)
+    work = left_to_do(record, job.request, sources)
     context: CellContext | None = None
     for test in job.request.tests:
         if work[test.label] == "done":
@@ -168,7 +168,7 @@ def _score_again(
         return None
     target = sources.arrays(test.dataset, request.profile.image_size)
     rows = score_predictions(predictions, target)
-    cases, scoring = test_inputs(test, request, sources)
+    cases, scoring = scoring_inputs(test, request, sources)
     rests_on = {"cases": cases, "predictions": stored.predictions, "scoring": scoring}
     return write_scores(record.folder, test, rows, rests_on)
 
@@ -180,7 +180,7 @@ def _predict_and_score(
     report(Scoring(test=test.label))
     predictions, target = context.predict(test)
     rows = score_predictions(predictions, target)
-    cases, scoring = test_inputs(test, job.request, context.sources)
+    cases, scoring = scoring_inputs(test, job.request, context.sources)
     rests_on = {
         "cases": cases,
         "predictions": predictions.write(context.folder, test.label),

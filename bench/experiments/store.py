@@ -21,7 +21,7 @@ from bench.experiments.identity import (
     cell_id,
     differences,
     requested_inputs,
-    test_inputs,
+    scoring_inputs,
     training_inputs,
 )
 from bench.experiments.predictions import predictions_file
@@ -88,7 +88,7 @@ class CellStore:
         record = self.records.get(id)
         if record is None or record.status != "done":
             return Lookup(id, inputs, why=self._reasons(request, inputs))
-        return Lookup(id, inputs, record, test_work(record, request, sources))
+        return Lookup(id, inputs, record, left_to_do(record, request, sources))
 
     def _reasons(self, request: CellRequest, inputs: dict[str, str]) -> tuple[str, ...]:
         """In which components the nearest finished cell of the same coordinates differs."""
@@ -106,14 +106,14 @@ def reload(folder: Path) -> CellRecord | None:
     return record if record.status == "done" else None
 
 
-def test_work(record: CellRecord, request: CellRequest, sources: Sources) -> dict[str, TestWork]:
+def left_to_do(record: CellRecord, request: CellRequest, sources: Sources) -> dict[str, TestWork]:
     """Test set's label -> what is left to do for it."""
     return {test.label: _work(record, test, request, sources) for test in request.tests}
 
 
 def _work(record: CellRecord, test: TestSet, request: CellRequest, sources: Sources) -> TestWork:
     assert record.folder is not None
-    cases, scoring = test_inputs(test, request, sources)
+    cases, scoring = scoring_inputs(test, request, sources)
     stored = record.tests.get(test.label)
     if stored is None or stored.cases != cases:
         return "predict"

@@ -75,7 +75,7 @@ METHODS = {
 
 def test_a_reworded_message_docstring_or_comment_changes_nothing(copy, before):
     copy.edit("bench/training/trainer.py", "is not finite in epoch", "is NaN or infinite in epoch")
-    copy.edit("bench/training/losses.py", '"""', '"""Said otherwise. ')
+    copy.edit("bench/training/schedule.py", '"""The learning rate of every', '"""The rate of each')
     copy.edit("methods/unet.py", "# one unit, where later levels have two", "# a single unit")
     assert changed(copy, before) == set()
 
@@ -112,12 +112,7 @@ def test_the_trainer_counts_for_every_method(copy, before):
 
 
 def test_the_dvaes_network_counts_for_its_own_tokenizer_alone(copy, before):
-    (network,) = (
-        path
-        for path in (copy.folder / "bench/tokenizers").rglob("dalle*.py")
-        if "import torch" in path.read_text()
-    )
-    network.write_text(network.read_text() + "\n\ndef one_more_function():\n    return 1\n")
+    copy.edit("bench/tokenizers/dalle_network.py", "import torch\n", "import torch\n\nONE = 1\n")
     assert changed(copy, before) == {"tokenizer dalle"}
 
 

@@ -14,7 +14,7 @@ from bench.core.errors import BenchError
 from bench.core.files import file_digest
 from bench.experiments import identity, store
 from bench.experiments.cells import CellRecord, TestSet, load_cell, load_cells
-from bench.experiments.identity import Resolution, cell_id, test_inputs, training_inputs
+from bench.experiments.identity import Resolution, cell_id, scoring_inputs, training_inputs
 from bench.experiments.predictions import Predictions
 from bench.experiments.resolve import resolve
 from bench.experiments.scoring import score_predictions, write_scores
@@ -47,7 +47,7 @@ def stored(folder: Path, asked=None, shift: int = 0) -> CellRecord:
         network = tuple(np.roll(target.masks[row], 3 + shift, axis=0) for row in rows)
         native = tuple(np.roll(target.native_masks[row], 3 + shift, axis=0) for row in rows)
         predictions = Predictions(ids, network, native)
-        cases, scoring = test_inputs(test, asked, of)
+        cases, scoring = scoring_inputs(test, asked, of)
         checksum = predictions.write(place, test.label)
         rests_on = {"cases": cases, "scoring": scoring, "predictions": checksum}
         tests[test.label] = write_scores(
