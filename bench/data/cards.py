@@ -130,7 +130,7 @@ class Exclude(Frozen):
 
 
 class Card(Frozen):
-    """Everything the harness knows of a dataset before seeing a pixel.
+    """The facts of a dataset that need no pixels.
 
     modality: datasets that share it are domains of one another.
     mask_rule: which grey levels (0..255) are foreground; see `bench.data.pixels.to_mask`.

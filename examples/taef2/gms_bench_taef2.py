@@ -13,6 +13,7 @@ from bench.tokenizers.spec import TokenizerSpec
 if TYPE_CHECKING:
     from bench.tokenizers.base import FrozenTokenizer
 
+
 def load(
     spec: TokenizerSpec, files: Sequence[Path], location: str, weights: bool
 ) -> "FrozenTokenizer":
