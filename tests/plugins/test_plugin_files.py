@@ -41,7 +41,9 @@ def test_a_package_beside_a_plugin_keeps_its_submodules(tmp_path):
 
 def test_plugins_of_one_file_name_in_two_folders_are_two_modules(tmp_path):
     files = [write(tmp_path / name, entry=f"A = {name!r}") for name in ("first", "second")]
-    assert [import_file(file).A for file in files] == ["first", "second"]
+    modules = [import_file(file) for file in files]
+    assert [module.A for module in modules] == ["first", "second"]
+    assert [sys.modules[module.__name__] for module in modules] == modules
 
 
 def test_a_sibling_may_not_have_the_name_of_another_module(tmp_path):

@@ -83,6 +83,11 @@ def test_plugin_file_registers_a_method(tmp_path):
     assert registry.summary("one-conv") == "A method of one convolution."
 
 
+def test_each_of_two_plugin_files_is_the_source_of_its_own_method(tmp_path):
+    files = [plugin(tmp_path, named(PLUGIN, name), f"{name}.py") for name in ("one", "two")]
+    assert [registry.source_file(name) for name in ("one", "two")] == files
+
+
 def test_plugin_file_registers_a_tokenizer(tmp_path):
     file = plugin(tmp_path, TOKENIZER)
     assert "mine" in registry.tokenizer_names()
