@@ -157,6 +157,7 @@ def find_method(name: str) -> Registered:
 
     Raises BenchError with the nearest name if it is unknown.
     """
+    plugins = _plugins(METHODS)  # refuses a plugin with a taken name, whatever is looked up
     prefix, colon, rest = name.partition(":")
     if colon and prefix in _entries(FAMILIES):
         entry = _entries(FAMILIES)[prefix]
@@ -164,6 +165,7 @@ def find_method(name: str) -> Registered:
     return _find(
         METHODS,
         name,
+        plugins,
         method_names,
         "To add one, register it in the entry-point group bench.methods or give --plugin FILE; "
         "`bench new method NAME` writes a skeleton.",
@@ -175,18 +177,24 @@ def find_tokenizer(name: str) -> Registered:
     return _find(
         TOKENIZERS,
         name,
+        _plugins(TOKENIZERS),
         tokenizer_names,
         "To add one, register it in the entry-point group bench.tokenizers or give --plugin FILE.",
     )
 
 
-def _find(group: str, name: str, known: Callable[[], list[str]], next_step: str) -> Registered:
-    plugins, entries = _plugins(group), _entries(group)
+def _find(
+    group: str,
+    name: str,
+    plugins: Mapping[str, tuple[Path, Any]],
+    known: Callable[[], list[str]],
+    next_step: str,
+) -> Registered:
     if name in plugins:
         path, spec = plugins[name]
         return Registered(name, path, lambda: spec)
-    if name in entries:
-        entry = entries[name]
+    if name in _entries(group):
+        entry = _entries(group)[name]
         return Registered(name, module_file(entry.module), partial(_load_spec, group, entry))
     raise unknown_name(KINDS[group], name, known(), next_step)
 

@@ -1,4 +1,4 @@
-"""Training and judging tokenizers: reproducible, resumable, and measured by what comes back."""
+"""Training and evaluating tokenizers: reproducible, resumable, and measured by what comes back."""
 
 import csv
 import json
@@ -223,7 +223,7 @@ def test_perplexity_counts_codes_in_use(use, expected):
     assert codebook.perplexity(torch.tensor(use), 4) == pytest.approx(expected)
 
 
-# -- judging ----------------------------------------------------------------------------------
+# -- evaluation -------------------------------------------------------------------------------
 
 
 class Blur(FrozenTokenizer):
@@ -265,7 +265,7 @@ def test_evaluation_reports_the_mean_and_names_the_worst_case(tmp_path):
     assert Image.open(tmp_path / "worst.png").size[0] > 500
 
 
-def test_a_bare_folder_of_masks_is_judged_without_images(tmp_path):
+def test_a_bare_folder_of_masks_is_evaluated_without_images(tmp_path):
     Image.fromarray(np.uint8(square(8, 64)) * 255).save(tmp_path / "one.png")
     cases = mask_set(tmp_path, 32)
     assert (cases.case_ids, cases.masks.shape, cases.images) == (("one",), (1, 32, 32), None)
@@ -273,7 +273,7 @@ def test_a_bare_folder_of_masks_is_judged_without_images(tmp_path):
     assert result.as_json()["datasets"][0]["psnr"] is None
 
 
-def test_the_command_judges_a_folder_of_masks(bench, tmp_path):
+def test_the_command_evaluates_a_folder_of_masks(bench, tmp_path):
     Image.fromarray(np.uint8(square(20, 64)) * 255).save(tmp_path / "one.png")
     words = ("tokenizer", "eval", "tiny-kl", "--masks", tmp_path, "--size", 64, "--out", "found")
     result = bench(*words, "--json")
