@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contracts import Batch, BuildContext
 from bench.core.errors import BenchError
+from bench.tokenizers import dalle
 from bench.tokenizers.builtin import DALLE
-from methods import dalle, gss, medsegdiff_v2, sdseg
+from methods import gss, medsegdiff_v2, sdseg
 from methods.layers.diffusion import (
     Schedule,
     linear_betas,
@@ -250,7 +251,7 @@ def test_sdseg_names_the_papers_weights_when_they_are_missing(kl):
 
 
 def test_sdseg_says_that_it_started_from_random_weights(kl):
-    assert "random weights" in reduced(sdseg, kl, 128).notes[0]
+    assert "random weights" in reduced(sdseg, kl, 128).footnotes[0]
 
 
 def released_names(unet) -> dict[str, torch.Tensor]:
@@ -342,7 +343,7 @@ def test_gss_refuses_a_continuous_tokenizer(kl):
 
 
 def test_gss_says_when_its_codes_are_not_the_papers(vq):
-    assert any("32 codes of untrained-vq" in note for note in reduced(gss, vq, 64).notes)
+    assert any("32 codes of untrained-vq" in text for text in reduced(gss, vq, 64).footnotes)
 
 
 @needs_dalle
