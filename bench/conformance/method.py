@@ -150,7 +150,7 @@ def _require_loss(parts: dict[str, Tensor]) -> str:
         if not isinstance(value, Tensor) or value.ndim != 0:
             raise Broken(f"loss(batch)[{name!r}] must be a scalar tensor; reduce it with .mean().")
         if not bool(torch.isfinite(value)):
-            raise Broken(f"loss(batch)[{name!r}] is {float(value)} on the first batch.")
+            raise Broken(f"loss(batch)[{name!r}] is {float(value.detach())} on the first batch.")
     if not parts["loss"].requires_grad:
         raise Broken('loss(batch)["loss"] has no gradient; do not detach it.')
     return ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in parts.items())

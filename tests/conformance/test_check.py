@@ -14,10 +14,11 @@ from bench import registry
 from bench.conformance import method as contract
 from bench.conformance.check import check_dataset, check_method, check_tokenizer
 from bench.conformance.checks import Broken, Skipped, run_checks
-from bench.conformance.method import Subject
+from bench.conformance.subject import Subject
 from bench.contracts import MethodSpec, Settings
 from bench.core.errors import BenchError
 from bench.core.paths import data_root
+from bench.method import Method
 from bench.registry import use_plugin_files
 
 
@@ -29,8 +30,8 @@ def no_plugin_outlives_this_file():
     registry._plugin_files[:] = before
 
 
-class Fine(nn.Module):
-    """A full method that keeps the contract; each case below breaks one thing in it."""
+class Fine(Method):
+    """A method that keeps the contract; each case below breaks one thing in it."""
 
     def __init__(self):
         super().__init__()
@@ -145,15 +146,43 @@ class NeverLearns(Fine):
         return super().logits(images) * 0 - 1
 
 
-class OnlyLoss(nn.Module):
+class Plain(nn.Conv2d):
+    """A network that keeps the contract."""
+
+    def __init__(self):
+        super().__init__(3, 1, 3, padding=1)
+
+
+class ShortAnswer(Fine):
+    def predict(self, images):
+        return super().predict(images)[:-1]
+
+
+class NaNPrediction(Fine):
+    def predict(self, images):
+        return super().predict(images) * float("nan")
+
+
+class OnlyLoss(Method):
     def loss(self, batch):
         return {}
 
 
+class NotAMethod(nn.Module):
+    def loss(self, batch):
+        return {}
+
+    def predict(self, images):
+        return images[:, :1]
+
+
 BROKEN = [
-    (OnlyLoss, contract.builds, "only one of loss"),
-    (Logits, contract.predicts_probabilities, r"must be probabilities in \[0, 1\]"),
-    (HalfSize, contract.predicts_probabilities, r"\(2, 1, 32, 32\); it must give \(2, 1, 64, 64\)"),
+    (OnlyLoss, contract.builds, r"OnlyLoss does not override predict\(images\)"),
+    (NotAMethod, contract.builds, "NotAMethod has loss, predict, which only a Method has"),
+    (Logits, contract.predicts_probabilities, r"Logits predicts .* lie in \[0, 1\]"),
+    (HalfSize, contract.predicts_probabilities, r"\(2, 1, 32, 32\); it must be \(2, 1, 64, 64\)"),
+    (ShortAnswer, contract.predicts_one_image, r"\(0, 1, 64, 64\); it must be \(1, 1, 64, 64\)"),
+    (NaNPrediction, contract.predicts_probabilities, "predicts NaN or infinity"),
     (NaN, contract.loss_is_finite, "is nan on the first batch"),
     (Unnamed, contract.loss_is_finite, 'a dict with the key "loss"'),
     (Detached, contract.loss_is_finite, "has no gradient; do not detach"),
@@ -175,8 +204,11 @@ BROKEN = [
 CHECKS = [
     contract.facts_are_complete,
     contract.settings_are_frozen,
+    contract.presets_are_settings,
     contract.recipe_names_exist,
     contract.builds,
+    contract.names_are_the_contracts,
+    contract.declared_powers_are_valid,
     contract.predicts_probabilities,
     contract.loss_is_finite,
     contract.gradients_reach_what_trains,
@@ -197,9 +229,10 @@ def subject_of(module: Any, **facts: Any) -> Subject:
     return Subject(spec, spec.settings())
 
 
+@pytest.mark.parametrize("module", [Fine, Plain], ids=lambda module: module.__name__)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_a_method_that_keeps_the_contract_passes(check):
-    with subject_of(Fine) as subject:
+def test_a_method_that_keeps_the_contract_passes(check, module):
+    with subject_of(module) as subject:
         assert check(subject)
 
 
@@ -207,8 +240,109 @@ def test_a_method_that_keeps_the_contract_passes(check):
     "module, check, message", BROKEN, ids=[module.__name__ for module, _, _ in BROKEN]
 )
 def test_each_fault_is_found_and_explained(module, check, message):
-    with subject_of(module) as subject, pytest.raises(Broken, match=message):
+    with subject_of(module) as subject, pytest.raises((Broken, BenchError), match=message):
         check(subject)
+
+
+MISSPELT = [
+    ("head_parameter", "head_parameters"),
+    ("head_params", "head_parameters"),
+    ("unused_params", "unused_parameters"),
+    ("unused_parameter", "unused_parameters"),
+    ("note", "footnotes"),
+    ("notes", "footnotes"),
+    ("footnote", "footnotes"),
+    ("bf16_unsuported", "bf16_unsupported"),
+    ("overfit_step", "overfit_steps"),
+    ("latent_input", "latent_inputs"),
+    ("predict_latent", "predict_latents"),
+    ("predict_steps", "predict_step"),
+]
+
+
+@pytest.mark.parametrize("base", [Fine, Plain], ids=lambda base: base.__name__)
+@pytest.mark.parametrize("wrong, meant", MISSPELT)
+def test_a_misspelt_power_is_an_error_on_the_class_and_on_the_instance(wrong, meant, base):
+    message = rf"\w+\.{wrong} is not read by the harness; did you mean '{meant}'"
+    on_class = type("OnClass", (base,), {wrong: ("x",)})
+
+    def on_instance():
+        module = base()
+        setattr(module, wrong, ("x",))
+        return module
+
+    for build in (on_class, on_instance):
+        with subject_of(build) as subject, pytest.raises(Broken, match=message):
+            contract.names_are_the_contracts(subject)
+
+
+def test_names_that_only_resemble_the_contracts_are_free():
+    class Free(Fine):
+        latent_std, unused, predicts = 1.0, 2, True
+
+        def __init__(self):
+            super().__init__()
+            self.head_parameter = nn.Conv2d(1, 1, 1)  # a layer is no misspelt power
+
+        def losses(self):
+            return {}
+
+        def prepare(self, images):
+            return images
+
+    with subject_of(Free) as subject:
+        assert contract.names_are_the_contracts(subject) == "declares loss, predict"
+
+
+POWERS = [
+    ({"latent_inputs": ("images",)}, "'images'; latents are of image and mask"),
+    ({"latent_inputs": ("image",)}, "needs SPEC.tokenizer"),
+    ({"latent_inputs": "image"}, r"it must be a tuple of texts, such as \('a',\)"),
+    ({"unused_parameters": "head.bias"}, "must be a tuple of texts"),
+    ({"unused_parameters": ("head.bais",)}, "'head.bais', and no parameter has that name"),
+    ({"head_parameters": ("haed.",)}, "'haed.', and no parameter's name begins so"),
+    ({"footnotes": "from scratch"}, "must be a tuple of texts"),
+    ({"bf16_unsupported": True}, "must be a text that says why"),
+    ({"overfit_steps": 0}, "overfit_steps is 0; it must be a positive"),
+]
+
+
+@pytest.mark.parametrize("powers, message", POWERS)
+def test_a_power_with_a_wrong_value_is_an_error(powers, message):
+    module = type("Wrong", (Fine,), powers)
+    with subject_of(module) as subject, pytest.raises(Broken, match=message):
+        contract.declared_powers_are_valid(subject)
+
+
+def test_parameters_of_a_network_are_named_as_its_author_names_them():
+    class Spared(Plain):
+        unused_parameters = ("spare.weight",)
+
+        def __init__(self):
+            super().__init__()
+            self.spare = nn.Linear(2, 2, bias=False)
+
+    with subject_of(Spared) as subject:
+        assert contract.declared_powers_are_valid(subject)
+        assert contract.gradients_reach_what_trains(subject).endswith("1 are declared unused")
+
+
+class OneSetting(Settings):
+    width: int = 4
+
+
+@pytest.mark.parametrize(
+    "presets, message",
+    [
+        ({"lihgt": {}}, "No preset named 'lihgt'. Did you mean 'light'"),
+        ({"light": {"widht": 2}}, "Settings of preset 'light' of method 'fine': widht=2"),
+        ({"minimal": {"width": "wide"}}, "preset 'minimal'.*width='wide'"),
+    ],
+)
+def test_presets_hold_settings_of_the_method_under_known_names(presets, message):
+    subject = subject_of(Fine, settings=OneSetting, presets=presets)
+    with subject, pytest.raises(BenchError, match=message):
+        contract.presets_are_settings(subject)
 
 
 def test_what_never_learns_fails_to_overfit():
@@ -222,13 +356,18 @@ def test_overfitting_stops_at_the_target(monkeypatch):
         assert contract.overfits(subject, steps=40, check_every=1).endswith("after 1 of 40 steps")
 
 
-def test_declared_bf16_trouble_is_a_reason_to_skip():
-    Fine.bf16_unsupported = "a kernel is missing"
-    try:
-        with subject_of(Fine) as subject, pytest.raises(Skipped, match="a kernel is missing"):
-            contract.runs_in_bfloat16(subject)
-    finally:
-        del Fine.bf16_unsupported
+@pytest.mark.parametrize("base", [Fine, Plain], ids=lambda base: base.__name__)
+def test_declared_bf16_trouble_is_a_reason_to_skip(base):
+    module = type("Float32", (base,), {"bf16_unsupported": "a kernel is missing"})
+    with subject_of(module) as subject, pytest.raises(Skipped, match="a kernel is missing"):
+        contract.runs_in_bfloat16(subject)
+
+
+@pytest.mark.parametrize("base", [Fine, Plain], ids=lambda base: base.__name__)
+def test_a_method_may_ask_for_more_steps_to_overfit(base):
+    module = type("Slow", (base,), {"overfit_steps": 3})
+    with subject_of(module) as subject, pytest.raises(Broken, match="after 3 steps"):
+        contract.overfits(subject, steps=1, check_every=1)
 
 
 def test_settings_that_take_unknown_fields_are_found():
@@ -261,7 +400,7 @@ def raises(error):
     return action
 
 
-def test_a_report_knows_pass_fail_skip_and_what_could_not_run():
+def test_a_report_lists_pass_fail_skip_and_what_could_not_run():
     steps = [
         ("fine", lambda: "seen"),
         ("absent", raises(Skipped("no such part"))),
@@ -286,8 +425,8 @@ def test_a_report_is_json_able(tmp_path):
     )
     report = check_method(str(file))
     assert not report.passed
-    assert report.failures() == "builds: build() returns NoneType; return a torch.nn.Module."
-    assert json.loads(report.model_dump_json())["checks"][4]["status"] == "skip"
+    assert report.failures().startswith("builds: build() returns NoneType; return a torch.nn.Mod")
+    assert json.loads(report.model_dump_json())["checks"][5]["status"] == "skip"
 
 
 def test_unknown_methods_and_settings_are_refused_at_once():

@@ -18,6 +18,7 @@ from bench.conformance.describe import (
 )
 from bench.contracts import SizeRule
 from bench.core.errors import BenchError
+from bench.method import Method
 from bench.registry import plain_method_names
 from bench.reporting.published import load_edition
 
@@ -88,8 +89,8 @@ def test_settings_are_listed_with_type_default_and_value():
 def test_every_setting_is_explained(name):
     facts = describe_method(name)
     names = [setting.name for setting in facts.settings]
-    told = [n for n in names if re.search(rf"\b{n}(, \w+)*:", facts.settings_help)]
-    assert told == names
+    explained = [n for n in names if re.search(rf"\b{n}(, \w+)*:", facts.settings_help)]
+    assert explained == names
 
 
 def test_counts_stand_beside_the_printed_ones_with_the_reason():
@@ -128,7 +129,7 @@ def test_a_shared_tensor_is_counted_once():
 
 
 def test_gmacs_of_one_convolution():
-    class One(nn.Module):
+    class One(Method):
         def __init__(self):
             super().__init__()
             self.conv = nn.Conv2d(3, 5, 3, padding=1, bias=False)

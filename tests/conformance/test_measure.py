@@ -29,7 +29,7 @@ ROW = {
     "threads": 2,
     "precision": "fp32",
     "train_batch": 8,
-    "note": "",
+    "remarks": "",
 }
 GAP = {key: None for key in ROW} | {
     "method": "big",
@@ -37,25 +37,30 @@ GAP = {key: None for key in ROW} | {
     "threads": 2,
     "precision": "fp32",
     "train_batch": 8,
-    "note": "killed, most often for want of memory",
+    "remarks": "killed, most often for want of memory",
 }
 
 
 GREEDY = '''"""Takes 400 MB to predict and next to nothing to train."""
 import torch
 from bench.contracts import MethodSpec
+from bench.method import Method
 
-class Greedy(torch.nn.Conv2d):
+class Greedy(Method):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 1, 1)
+
     def predict(self, images):
         if images.device.type != "meta":
             torch.ones(100_000_000)
-        return self(images).sigmoid()
+        return self.conv(images).sigmoid()
 
     def loss(self, batch):
-        return {"loss": self(batch.images).mean()}
+        return {"loss": self.conv(batch.images).mean()}
 
 SPEC = MethodSpec(name="greedy", title="Greedy", family="CNN", summary="none", citation="none",
-                  build=lambda settings, context: Greedy(3, 1, 1))
+                  build=lambda settings, context: Greedy())
 '''
 
 
@@ -93,13 +98,13 @@ def test_a_method_is_measured_in_every_column(measured):
         assert row[column] > 0
     assert row["baseline_memory_bytes"] <= row["inference_memory_bytes"]
     assert row["baseline_memory_bytes"] / 2 < row["train_memory_bytes"]
-    assert row["note"] == ""
+    assert row["remarks"] == ""
 
 
 def test_inference_and_training_have_their_own_peak(measured):
     row = measured.iloc[2]
-    if row["note"]:
-        pytest.skip(row["note"])  # a system without a peak that can be started anew
+    if row["remarks"]:
+        pytest.skip(row["remarks"])  # a system without a peak that can be started anew
     assert row["inference_memory_bytes"] > row["baseline_memory_bytes"] + 350_000_000
     assert row["train_memory_bytes"] < row["inference_memory_bytes"] - 200_000_000
 
@@ -107,7 +112,7 @@ def test_inference_and_training_have_their_own_peak(measured):
 def test_a_method_that_fails_keeps_its_row_with_the_reason(measured):
     row = measured.iloc[1]
     assert row["method"] == "unbuildable"
-    assert row["note"] == "RuntimeError: no such layer"
+    assert row["remarks"] == "RuntimeError: no such layer"
     assert pd.isna(row["latency_ms_1"])
 
 
@@ -120,8 +125,8 @@ def test_unknown_names_are_refused_before_measuring(monkeypatch):
 def test_a_killed_process_and_an_endless_one_say_so(monkeypatch):
     killed = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
     endless = [sys.executable, "-c", "import time; time.sleep(60)"]
-    tell = 'print(\'{"latency_ms_1": 5.0, "notes": []}\', flush=True)'
-    late = [sys.executable, "-c", f"import os; {tell}; os.kill(os.getpid(), 9)"]
+    line = 'print(\'{"latency_ms_1": 5.0, "remarks": []}\', flush=True)'
+    late = [sys.executable, "-c", f"import os; {line}; os.kill(os.getpid(), 9)"]
     too_much = "killed, most often for want of memory: a smaller --train-batch needs less"
     real = efficiency.subprocess.run
     for command, timeout, reason, kept in (
@@ -133,7 +138,7 @@ def test_a_killed_process_and_an_endless_one_say_so(monkeypatch):
             efficiency.subprocess, "run", lambda _, command=command, **k: real(command, **k)
         )
         frame = profile_methods(["unet"], timeout=timeout)
-        assert frame["note"].tolist() == [reason]
+        assert frame["remarks"].tolist() == [reason]
         assert frame["latency_ms_1"].tolist() == [kept]
 
 

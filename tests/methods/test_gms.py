@@ -1,13 +1,19 @@
 """GMS: exact counts, what each loss asks of the network, and that it learns."""
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from generative_doubles import UntrainedKL, UntrainedVQ, sd_vae, small_kl
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contracts import Batch, BuildContext
 from bench.core.errors import BenchError
+from bench.data.arrays import CaseArrays
+from bench.recipes import SHARED
+from bench.training.batches import TrainingBatches
+from bench.training.latents import LatentSource
 from methods.gms import GMS, RELEASED_NOISE_GAIN, SPEC
 
 
@@ -121,6 +127,95 @@ def test_latent_noise_has_the_posteriors_spread_in_half_of_the_batches(
     torch.testing.assert_close(
         spreads[noisy], torch.full_like(spreads[noisy], 0.5 * gain), rtol=0.05, atol=0
     )
+
+
+class PosteriorOfBrightness(nn.Module):
+    """Latents are mean brightness; the posterior's deviation is brightness + 1."""
+
+    name, weights_hash = "brightness", "brightness"
+    latent_channels, factor, has_posterior, num_tokens = 4, 8, True, None
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self.posterior(images)[0]
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        mean = F.avg_pool2d(images.mean(1, keepdim=True), 8).expand(-1, 4, -1, -1)
+        return mean, mean + 1
+
+
+@pytest.mark.parametrize("augmentation", ["none", "ege-unet"], ids=["stored", "on the fly"])
+def test_latent_noise_has_the_spread_of_the_images_posterior_not_the_masks(tmp_path, augmentation):
+    """Images are 0.2 bright and masks 1.0 everywhere: deviations 1.2 and 2.0."""
+    tokenizer, ids, n = PosteriorOfBrightness(), tuple("abcdefghij"), 10
+    masks = np.ones((n, 64, 64), dtype=bool)
+    arrays = CaseArrays(
+        dataset="grey",
+        case_ids=ids,
+        groups=ids,
+        images=np.full((n, 64, 64, 3), 51, dtype=np.uint8),
+        masks=masks,
+        native_masks=list(masks),
+        case_hashes=ids,
+        content_hash="grey",
+    )
+    cpu = torch.device("cpu")
+    recipe = SHARED.model_copy(update={"augmentation": augmentation, "batch_size": n})
+    source = LatentSource(tokenizer, arrays, tmp_path, cpu)
+    batch = next(TrainingBatches(arrays, np.arange(n), recipe, 0, cpu, source).epoch(0))
+    gms = make(tokenizer, latent_noise="posterior")
+    torch.manual_seed(1)
+    noise = torch.stack([gms._with_noise(batch) for _ in range(20)]) - batch.image_latents
+    noisy = noise[noise.flatten(1).std(1) > 0]
+    bright = batch.image_latents > 0.199  # a turned image has black corners
+    assert noisy[:, bright].std().item() == pytest.approx(1.2, rel=0.02)
+    assert batch.mask_latents[bright].max().item() == pytest.approx(1)
+
+
+def head_values(**values: float):
+    """A mapping whose heads give constants, and a decoder that paints the latents' mean."""
+
+    def mapping(latents: Tensor) -> dict[str, Tensor]:
+        return {name: torch.full_like(latents, value) for name, value in values.items()}
+
+    def decode(latents: Tensor) -> Tensor:
+        return latents.mean((1, 2, 3), keepdim=True).expand(-1, 3, 32, 32)
+
+    return mapping, decode
+
+
+@pytest.mark.parametrize("supervision", ["multi", "out"])
+def test_gms_predicts_from_the_last_head_alone(tokenizer, monkeypatch, supervision):
+    gms, batch = make(tokenizer, supervision=supervision).eval(), batch_of(tokenizer)
+    mapping, decode = head_values(level3=0.1, level2=0.2, level1=0.3, out=0.4)
+    monkeypatch.setattr(gms.mapping, "forward", mapping)
+    monkeypatch.setattr(tokenizer, "decode", decode)
+    for probs in (gms.predict(batch.images), gms.predict_latents(batch.image_latents)):
+        torch.testing.assert_close(probs, torch.full((2, 1, 32, 32), 0.4))
+
+
+@pytest.mark.parametrize("decoded, prob", [(-0.5, 0.0), (0.25, 0.25), (1.5, 1.0)])
+def test_decoded_values_outside_0_and_1_are_clamped(tokenizer, monkeypatch, decoded, prob):
+    monkeypatch.setattr(tokenizer, "decode", lambda z: torch.full((1, 3, 32, 32), decoded))
+    assert make(tokenizer).decode(torch.zeros(1, 4, 4, 4)).unique().tolist() == [prob]
+
+
+@pytest.mark.parametrize(
+    "supervision, latent, image",
+    # Mask latents 0, masks 1: a head's squared error is value^2, its Dice 2 v / (v + 1).
+    [
+        ("multi", 0.2**2 + 0.3**2 + 0.4**2, 3 - (0.4 / 1.2 + 0.6 / 1.3 + 0.8 / 1.4)),
+        ("out", 0.4**2, 1 - 0.8 / 1.4),
+    ],
+)
+def test_losses_of_constant_heads(tokenizer, monkeypatch, supervision, latent, image):
+    gms = make(tokenizer, supervision=supervision)
+    mapping, decode = head_values(level3=9.0, level2=0.2, level1=0.3, out=0.4)
+    monkeypatch.setattr(gms.mapping, "forward", mapping)
+    monkeypatch.setattr(tokenizer, "decode", decode)
+    zeros = torch.zeros(2, 4, 4, 4)
+    batch = Batch(torch.zeros(2, 3, 32, 32), torch.ones(2, 1, 32, 32), zeros, zeros)
+    losses = {name: float(value) for name, value in gms.loss(batch).items()}
+    assert losses == pytest.approx({"loss": latent + image, "latent": latent, "image": image})
 
 
 def test_latent_noise_needs_a_posterior():

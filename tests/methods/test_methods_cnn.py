@@ -184,6 +184,115 @@ def test_ege_unet_side_logits_run_from_coarse_to_fine():
     assert [side.shape[-1] for side in sides] == [2, 4, 8, 16, 32]
 
 
+def blank(n: int = 2, size: int = 8) -> Batch:
+    """Images and masks of zeros."""
+    return Batch(torch.zeros(n, 3, size, size), torch.zeros(n, 1, size, size))
+
+
+def test_ege_unet_weighs_its_side_outputs_from_coarse_to_fine(monkeypatch):
+    """Logit -inf on a blank mask costs nothing, so one side output at a time shows its weight."""
+    method, sure = built(ege_unet.SPEC), -50.0
+    cost = ege_unet.bce_dice(torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)).item()
+    for index, weight in enumerate((0.1, 0.2, 0.3, 0.4, 0.5)):
+        sides = [torch.full((2, 1, 4, 4), sure) for _ in range(5)]
+        sides[index] = torch.zeros(2, 1, 4, 4)
+        outputs = torch.full((2, 1, 8, 8), sure), sides
+        monkeypatch.setattr(method, "all_logits", lambda images, outputs=outputs: outputs)
+        losses = {name: float(value) for name, value in method.loss(blank()).items()}
+        expected = {"loss": weight * cost, "main": 0.0, "side": weight * cost}
+        assert losses == pytest.approx(expected, abs=1e-5)
+
+
+def test_ege_unets_loss_adds_its_output_at_full_weight(monkeypatch):
+    method = built(ege_unet.SPEC)
+    outputs = torch.zeros(2, 1, 8, 8), [torch.full((2, 1, 4, 4), -50.0)] * 5
+    monkeypatch.setattr(method, "all_logits", lambda images: outputs)
+    losses = method.loss(blank())
+    cost = math.log(2) + 1 - 1 / (0.5 * 64 + 1)
+    assert float(losses["loss"]) == pytest.approx(cost, abs=1e-5)
+    assert float(losses["main"]) == pytest.approx(cost, abs=1e-5)
+
+
+@pytest.mark.parametrize("stretch, seen", [(True, [0.0, 255.0]), (False, [0.25, 0.75])])
+def test_ege_unet_trains_and_predicts_on_stretched_images(monkeypatch, stretch, seen):
+    method = built(ege_unet.SPEC, stretch=stretch)
+    given = []
+
+    def all_logits(images):
+        given.append(images.unique().tolist())
+        return images[:, :1] * 0, [images[:, :1] * 0] * 5
+
+    monkeypatch.setattr(method, "all_logits", all_logits)
+    batch = blank()
+    batch.images += torch.tensor([0.25, 0.75]).repeat(4)
+    method.loss(batch)
+    assert method.predict(batch.images).unique().tolist() == [0.5]  # sigmoid of 0
+    assert given == [seen, seen]
+
+
+def test_nnunet_weighs_four_heads_by_halves_and_the_coarsest_not_at_all(monkeypatch):
+    """Certain and right heads cost nothing, so one undecided head at a time shows its weight."""
+    method = small(nnunet.SPEC)
+
+    def logits(size: int, certainty: float) -> torch.Tensor:
+        return torch.tensor([certainty, -certainty]).view(1, 2, 1, 1).expand(2, 2, size, size)
+
+    batch = blank(size=64)
+    batch.masks[:] = 1
+    for index, weight in enumerate((8 / 15, 4 / 15, 2 / 15, 1 / 15, 0)):
+        heads = [logits(64 // 2**i, -30.0) for i in range(5)]
+        heads[index] = logits(64 // 2**index, 0.0)
+        monkeypatch.setattr(method, "all_logits", lambda images, heads=heads: heads)
+        cost = math.log(2) + 1 - 2 * 0.5 / (0.5 + 1)
+        assert float(method.loss(batch)["loss"]) == pytest.approx(weight * cost, abs=1e-5)
+
+
+def test_nnunets_cross_entropy_and_dice_of_four_pixels():
+    masks = torch.tensor([1.0, 0.0, 0.0, 0.0]).view(1, 1, 2, 2)
+    logits = torch.zeros(1, 2, 2, 2)
+    logits[:, 1, 0, 0] = math.log(3)  # foreground 3/4 there, 1/2 elsewhere
+    entropy = (math.log(4 / 3) + 3 * math.log(2)) / 4
+    dice = 2 * 0.75 / (0.75 + 1.5 + 1)
+    assert dice_cross_entropy(logits, masks).item() == pytest.approx(entropy + 1 - dice, abs=1e-5)
+
+
+def test_nnunet_averages_logits_over_four_flips(monkeypatch):
+    """The foreground logit is the mean of an image's left half: a, b, a, b over the flips."""
+    method, images = small(nnunet.SPEC).eval(), torch.zeros(1, 3, 4, 4)
+    method.settings = method.settings.model_copy(update={"mirroring": True})
+    images[..., :2] = 1.0
+
+    def forward(images):
+        left = images[:, :1, :, :2].mean((2, 3), keepdim=True).expand(-1, 1, 4, 4)
+        return torch.cat([torch.zeros_like(left), left], dim=1)
+
+    monkeypatch.setattr(method, "forward", forward)
+    step, whole = method.predict_step(images), method.predict(images)
+    torch.testing.assert_close(step, torch.full((1, 1, 4, 4), 1 / (1 + math.exp(-1))))
+    torch.testing.assert_close(whole, torch.full((1, 1, 4, 4), 1 / (1 + math.exp(-0.5))))
+
+
+def test_nnunet_normalises_for_loss_predict_and_step(monkeypatch):
+    method = built(nnunet.SPEC, base_channels=4, normalisation="zscore").eval()
+    seen = []
+
+    def features(images):
+        seen.append(images)
+        return [torch.zeros(2, 64, 4, 4)] * 5
+
+    monkeypatch.setattr(method, "_features", features)
+    monkeypatch.setattr(method, "all_logits", lambda x: (features(x), [torch.zeros(2, 2, 8, 8)])[1])
+    monkeypatch.setattr(method, "forward", lambda x: (features(x), torch.zeros(2, 2, 8, 8))[1])
+    batch = blank()
+    batch.images += torch.tensor([0.25, 0.75]).repeat(4)
+    method.loss(batch)
+    method.predict_step(batch.images)
+    method.predict(batch.images)
+    assert len(seen) == 1 + 1 + 4
+    for images in seen:
+        assert images.unique().tolist() == [-1.0, 1.0]
+
+
 def test_hadamard_maps_start_at_one_and_fit_any_size():
     attention = HadamardAttention(8, 12)
     assert {float(m.min()) for m in (attention.plane, attention.rows, attention.columns)} == {1.0}

@@ -1,5 +1,7 @@
 """The diffusion methods and GSS: exact counts, their arithmetic, and what each says of its start."""
 
+import math
+
 import pytest
 import torch
 from generative_doubles import UntrainedKL, UntrainedVQ, sd_vae, small_kl
@@ -156,6 +158,50 @@ def test_medsegdiff_starts_by_predicting_no_noise():
     torch.testing.assert_close(parts["loss"], expected)
 
 
+@pytest.mark.parametrize("predict", ["noise", "mask"])
+def test_medsegdiffs_losses_of_a_perfect_and_of_a_constant_denoiser(monkeypatch, predict):
+    """The condition network answers 0.5 everywhere; the denoiser is right, then 2 too high."""
+    method, batch = reduced(medsegdiff_v2, predict=predict), batch_of(2, 32)
+    half = torch.full((2, 1, 32, 32), 0.5)
+    monkeypatch.setattr(method.condition, "forward", lambda images: (half, half))
+    for offset in (0.0, 2.0):
+
+        def denoise(images, features, xt, t, offset=offset):
+            assert images is batch.images and features.equal(half)
+            at = method.schedule.at
+            noise = (xt - at("signal", t) * batch.masks) / at("noise", t)
+            return (noise if predict == "noise" else batch.masks) + offset, -torch.ones_like(xt)
+
+        monkeypatch.setattr(method, "denoise", denoise)
+        torch.manual_seed(0)
+        parts = {name: float(value) for name, value in method.loss(batch).items()}
+        assert parts["prediction"] == pytest.approx(offset**2, abs=1e-4)
+        assert parts["condition"] == pytest.approx(0.25)
+        if not offset:
+            assert parts["variance"] == pytest.approx(0, abs=1e-3)
+        assert parts["loss"] == pytest.approx(
+            parts["prediction"] + parts["variance"] + 10 * 0.25, rel=1e-5
+        )
+
+
+def test_the_variance_term_does_not_move_the_prediction():
+    torch.manual_seed(0)
+    method = reduced(medsegdiff_v2, predict="noise")
+    method.loss(batch_of(2, 32))["variance"].backward()
+    last = method.denoiser.conv_out.weight.grad  # (prediction, variance mix)
+    assert last[0].eq(0).all() and last[1].ne(0).any()
+
+
+def test_medsegdiff_fuses_as_many_draws_as_asked_clamped_to_probabilities(monkeypatch):
+    draws = iter([-1.0, 0.5, 4.0])
+    monkeypatch.setattr(
+        medsegdiff_v2, "sample", lambda denoise, noise, *_: torch.full_like(noise, next(draws))
+    )
+    method = reduced(medsegdiff_v2, samples=3, ensemble="mean").eval()
+    probs = method.predict(torch.rand(2, 3, 32, 32))
+    torch.testing.assert_close(probs, torch.full((2, 1, 32, 32), 0.5))  # of 0, 0.5 and 1
+
+
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm"])
 @pytest.mark.parametrize("predict", ["noise", "mask"])
 def test_every_sampler_gives_probabilities_in_the_stated_steps(sampler, predict):
@@ -238,13 +284,86 @@ def test_sdseg_trains_both_networks_and_predicts_in_one_step(kl):
     assert 0 <= float(probs.min()) and float(probs.max()) <= 1
 
 
+@pytest.mark.parametrize("predict", ["noise", "latent"])
+def test_sdsegs_losses_of_a_perfect_and_of_a_constant_denoiser(kl, monkeypatch, predict):
+    """A U-Net that is off by 2 costs 2 in what it predicts; x0 is off by that over signal/noise."""
+    method, batch = reduced(sdseg, kl, 128, predict=predict), batch_of(2, 128)
+    x0 = torch.randn(2, 4, 16, 16)
+    monkeypatch.setattr(method, "mask_latents", lambda given: x0)
+    monkeypatch.setattr(torch, "randint", lambda high, size, device: torch.tensor([10, 10]))
+    at, t = method.schedule.at, torch.tensor([10, 10])
+    gain = float((at("noise", t) / at("signal", t))[0])
+    for offset in (0.0, 2.0):
+
+        def denoise(xt, t, condition, offset=offset):
+            noise = (xt - at("signal", t) * x0) / at("noise", t)
+            return (noise if predict == "noise" else x0) + offset
+
+        monkeypatch.setattr(method, "denoise", denoise)
+        parts = {name: float(value) for name, value in method.loss(batch).items()}
+        if predict == "noise":
+            expected = {"latent": offset * gain, "noise": offset}
+        else:
+            expected = {"latent": offset}
+        expected["loss"] = sum(expected.values())
+        assert parts == pytest.approx(expected, abs=1e-4)
+
+
+def test_sdseg_draws_mask_latents_from_the_masks_own_posterior(kl, monkeypatch):
+    method, batch = reduced(sdseg, kl, 128), batch_of(2, 128)
+    method.latent_std.fill_(2.0)
+    seen = []
+
+    def posterior(pictures):
+        seen.append(pictures)
+        return torch.full((2, 4, 64, 64), 3.0), torch.full((2, 4, 64, 64), 0.5)
+
+    monkeypatch.setattr(kl, "posterior", posterior)
+    latents = method.mask_latents(batch)
+    assert seen[0].equal(batch.masks.expand(-1, 3, -1, -1))
+    assert latents.mean().item() == pytest.approx(3 / 2, abs=0.01)  # divided by latent_std
+    assert latents.std().item() == pytest.approx(0.5 / 2, rel=0.03)
+
+
+def test_sdseg_predicts_at_the_last_step_and_undoes_the_scale(kl, monkeypatch):
+    method = reduced(sdseg, kl, 128, predict="latent").eval()
+    method.latent_std.fill_(2.0)
+    steps, decoded = [], []
+
+    def denoise(xt, t, condition):
+        steps.append(t.tolist())
+        return torch.full_like(xt, 0.7)
+
+    def decode(latents):
+        decoded.append(latents)
+        return torch.tensor([-1.0, 0.5, 4.0]).view(1, 3, 1, 1).expand(2, 3, 128, 128)
+
+    monkeypatch.setattr(method, "denoise", denoise)
+    monkeypatch.setattr(kl, "decode", decode)
+    probs = method.predict(torch.rand(2, 3, 128, 128))
+    assert steps == [[999, 999]]
+    torch.testing.assert_close(decoded[0].unique(), torch.tensor([1.4]))
+    torch.testing.assert_close(probs, torch.full((2, 1, 128, 128), 0.5))  # mean of 0, 0.5 and 1
+
+
+def test_sdseg_reads_cached_latents_only_where_there_is_no_posterior(kl, monkeypatch):
+    assert reduced(sdseg, kl, 128).latent_inputs == ()
+    monkeypatch.setattr(kl, "has_posterior", False)
+    method, batch = reduced(sdseg, kl, 128).eval(), batch_of(2, 128)
+    assert method.latent_inputs == ("mask",)
+    with pytest.raises(ValueError, match="trains on batch.mask_latents"):
+        method.mask_latents(batch)
+    batch.mask_latents = torch.rand(2, 4, 16, 16)
+    assert method.mask_latents(batch).equal(batch.mask_latents)
+
+
 def test_sdseg_names_the_papers_weights_when_they_are_missing(kl):
     with pytest.raises(BenchError, match="LSUN-Churches-256.*pretrained=none"):
         sdseg.build(sdseg.SDSegSettings(width=16, condition_width=16), BuildContext(128, kl))
 
 
 def test_sdseg_says_that_it_started_from_random_weights(kl):
-    assert "random weights" in reduced(sdseg, kl, 128).notes[0]
+    assert "random weights" in reduced(sdseg, kl, 128).footnotes[0]
 
 
 def released_names(unet) -> dict[str, torch.Tensor]:
@@ -321,6 +440,45 @@ def test_gss_learns_the_tokens_of_the_painted_mask(vq, monkeypatch):
     assert all(p.grad is not None for p in method.parameters() if p.requires_grad)
 
 
+def test_gss_losses_of_undecided_branches(vq, monkeypatch):
+    """Equal logits over 32 tokens and over 2 classes cost ln 32 and ln 2."""
+    method, batch = reduced(gss, vq, 64), batch_of(2, 64)
+    monkeypatch.setattr(method.tokens, "forward", lambda maps: torch.zeros(2, 32, 16, 16))
+    monkeypatch.setattr(method.pixels, "forward", lambda maps: torch.zeros(2, 2, 16, 16))
+    losses = {name: float(value) for name, value in method.loss(batch).items()}
+    token, pixel = math.log(32), math.log(2)
+    assert losses == pytest.approx(
+        {"loss": 0.8 * token + 0.2 * pixel, "token": token, "pixel": pixel}
+    )
+
+
+def test_gss_paints_the_most_likely_token_of_each_cell(vq, monkeypatch):
+    """Token 5 in the left half is painted white, token 3 in the right half black."""
+    method = reduced(gss, vq, 64).eval()
+    logits = torch.zeros(1, 32, 16, 16)
+    logits[:, 5, :, :8] = logits[:, 3, :, 8:] = 1
+    monkeypatch.setattr(method.tokens, "forward", lambda maps: logits)
+
+    def decode_tokens(tokens):
+        bright = torch.where(tokens == 5, 0.8, 0.3) * (tokens > 1)
+        return bright[:, None].expand(-1, 3, -1, -1).repeat_interleave(8, 2).repeat_interleave(8, 3)
+
+    monkeypatch.setattr(vq, "decode_tokens", decode_tokens)
+    probs = method.predict(torch.rand(1, 3, 64, 64))
+    assert probs[..., :32].eq(1).all() and probs[..., 32:].eq(0).all()
+
+
+def test_gss_paints_a_pixel_as_foreground_above_one_half(vq, monkeypatch):
+    """Masks are enlarged bilinearly before the threshold; the background wins a tie."""
+    method, batch = reduced(gss, vq, 64), batch_of(1, 64)
+    batch.masks[:] = torch.tensor([0.5, 0.51]).repeat_interleave(32)
+    painted = []
+    encode = vq.encode_tokens
+    monkeypatch.setattr(vq, "encode_tokens", lambda x: (painted.append(x), encode(x))[1])
+    method.loss(batch)
+    assert painted[0][..., :63].eq(0).all() and painted[0][..., 65:].eq(1).all()
+
+
 def test_gss_predicts_without_the_pixel_branch(vq):
     method = reduced(gss, vq, 64).eval()
     method.pixels.forward = None
@@ -336,4 +494,4 @@ def test_gss_refuses_a_continuous_tokenizer(kl):
 
 
 def test_gss_says_when_its_codes_are_not_the_papers(vq):
-    assert any("32 codes of untrained-vq" in note for note in reduced(gss, vq, 64).notes)
+    assert any("32 codes of untrained-vq" in text for text in reduced(gss, vq, 64).footnotes)

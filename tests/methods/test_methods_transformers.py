@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contracts import BuildContext, MethodSpec
 from bench.core.errors import BenchError
-from methods import sme_swin_unet, swin, swin_unet, uctransnet
+from methods import sme_swin_unet, swin_unet, uctransnet
+from methods.layers import swin
 from methods.layers.channel_transformer import ChannelAttention, ChannelTransformer
 from methods.layers.swin import PatchExpand, load_pretrained
 from methods.sme_swin_unet import ExternalAttention, SMESwinUNet, superpixel_outlines
