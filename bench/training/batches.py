@@ -63,7 +63,7 @@ class TrainingBatches:
 
     def _draws(self, generator: torch.Generator) -> Iterator[Tensor]:
         size, n = self.recipe.batch_size, len(self.cases)
-        rounds = math.ceil(self.steps * size / n) or 1
+        rounds = math.ceil(self.steps * size / n)
         order = torch.cat([torch.randperm(n, generator=generator) for _ in range(rounds)])
         forced = round(self.recipe.foreground_share * size)
         for step in range(self.steps):
