@@ -60,7 +60,10 @@ class PrepareReport:
         """The report as text, warnings first."""
         lines = [f"WARNING: {warning}." for warning in self.warnings]
         lines.append(f"{self.dataset}: {self.cases} cases in {self.folder} (layout {self.layout})")
-        for title, counts in (("classes", self.classes), ("published split", self.published_splits)):
+        for title, counts in (
+            ("classes", self.classes),
+            ("published split", self.published_splits),
+        ):
             if counts:
                 lines.append(f"{title}: " + ", ".join(f"{k} {n}" for k, n in counts.items()))
         lines.append(f"foreground: mask level {self.mask_rule}")

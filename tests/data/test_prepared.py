@@ -101,7 +101,8 @@ def test_the_content_hash_is_of_ids_and_pixels_alone():
 
 
 @pytest.mark.parametrize(
-    "old, new", [('"id": "benign_1"', '"id": "benign_9"'), ('"image_sha256": "', '"image_sha256": "0')]
+    "old, new",
+    [('"id": "benign_1"', '"id": "benign_9"'), ('"image_sha256": "', '"image_sha256": "0')],
 )
 def test_an_edited_index_is_refused(folder, old, new):
     text = (folder / INDEX).read_text()

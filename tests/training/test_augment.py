@@ -289,6 +289,8 @@ def test_blur_spreads_a_point_as_a_gaussian():
     assert float(out[9, 7] / out[7, 7]) == pytest.approx(0.13534, abs=1e-4)
     assert float(out[8, 8] / out[7, 7]) == pytest.approx(0.60653**2, abs=1e-4)
     assert out[7, 10] > 0 and out[7, 11] == 0  # cut at 3 sigma
+    wide = _blur(torch.nn.functional.pad(point, (8, 8, 8, 8)), 2.5)[0, 1]
+    assert wide[15, 15 + 8] > 0 and wide[15, 15 + 9] == 0
     assert torch.allclose(out, out.T) and torch.allclose(out, out.flip(0))
 
 
@@ -346,6 +348,15 @@ RED_AND_BLACK = torch.cat([RED, torch.zeros_like(RED)], dim=3)  # two pixels
 def test_colour_jitter_of_one_pixel(image, amount, expected):
     out = jitter_hsv(image, torch.tensor([amount]))
     assert out[0, :, 0, 0].tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_colours_beyond_white_and_black_are_cut_off():
+    yellow = torch.tensor([1.0, 1.0, 0.0]).view(1, 3, 1, 1)
+    for amount in ((0.5, 0, 0, 0), (0, 0, 0.5, 0), (0, 0, 0, 0.5), (0, 0, 0, 0.25)):
+        out = jitter_hsv(yellow, torch.tensor([amount]))
+        assert out.min() >= 0 and out.max() <= 1
+    two = torch.cat([yellow, torch.zeros(1, 3, 1, 1)], dim=3)
+    assert jitter_hsv(two, torch.tensor([[0, 1.0, 0, 0]])).max() <= 1
 
 
 def test_hue_turns_in_one_direction_and_keeps_the_luma():

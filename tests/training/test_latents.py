@@ -15,6 +15,7 @@ from bench.training import latents as latents_module
 from bench.training.augment import apply_view
 from bench.training.latents import SHARD, LatentSource
 
+
 def source(tmp_path: Path, tokenizer: Summary | None = None, **options) -> LatentSource:
     return LatentSource(tokenizer or Summary(), arrays(), tmp_path, torch.device("cpu"), **options)
 
