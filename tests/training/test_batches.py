@@ -43,7 +43,7 @@ def drawn(batches: TrainingBatches, epoch: int = 0) -> list[list[int]]:
 def test_an_epoch_holds_every_training_case_once_and_no_other():
     epoch = drawn(batches_of())
     assert [len(batch) for batch in epoch] == [4, 4, 4]
-    assert sorted(sum(epoch, [])) == TRAIN.tolist()
+    assert sorted(row for batch in epoch for row in batch) == TRAIN.tolist()
 
 
 @pytest.mark.parametrize("steps", [3, 7])
@@ -108,7 +108,7 @@ def test_a_fixed_number_of_steps_has_full_batches_and_starts_over_when_all_are_d
     batches = batches_of(rows=np.arange(10), steps_per_epoch=steps)
     epoch = drawn(batches)
     assert [len(batch) for batch in epoch] == [4] * steps == [4] * batches.steps
-    flat = sum(epoch, [])
+    flat = [row for batch in epoch for row in batch]
     counts = [flat.count(row) for row in range(10)]
     assert max(counts) - min(counts) <= 1 and sum(counts) == 4 * steps
 
