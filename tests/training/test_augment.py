@@ -447,6 +447,26 @@ def test_images_move_bilinearly_or_to_the_nearest_pixel():
             assert torch.equal(out[:, :1], moved)
 
 
+# Draws
+
+
+@pytest.mark.parametrize(
+    "name, views, mean, left, foreground",
+    [
+        ("shared", [1, -1, -1, -1, 4, 7, -1, 0], 0.471437, 0.473629, 947),
+        ("acc-unet", [1, 0, 5, 2, 4, 0, 6, 0], 0.499692, 0.502499, 1022),
+        ("nnunet", [-1] * 8, 0.499698, 0.498745, 994),
+    ],
+)
+def test_the_draws_of_a_seed_are_pinned(name, views, mean, left, foreground):
+    """Every stored training rests on them. left: mean of the images' left halves."""
+    out, moved, found = augment(*textures(), policy(name), generator())
+    assert found.tolist() == views
+    assert float(out.mean()) == pytest.approx(mean, abs=2e-6)
+    assert float(out[..., :8].mean()) == pytest.approx(left, abs=2e-6)
+    assert moved.sum().item() == pytest.approx(foreground, abs=2)
+
+
 # The policies of the papers
 
 
