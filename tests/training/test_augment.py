@@ -182,6 +182,14 @@ def test_changed_images_and_only_those_are_reported_as_view_minus_1(name):
     assert int((reported & ~changed).sum()) <= 2  # low resolution at a zoom of nearly 1
 
 
+def test_changes_without_a_range_change_nothing():
+    images, masks = textures()
+    how = Augmentation(affine_p=1.0, color_p=1.0, noise_p=1.0)
+    out, moved, views = augment(images, masks, how, generator())
+    assert torch.allclose(out, images, atol=1e-5) and torch.equal(moved, masks)
+    assert views.tolist() == [-1] * 8
+
+
 def test_a_probability_that_equals_the_draw_does_not_hit():
     """Draws lie in [0, 1), so `draw < p` is never true for p = 0 and always for p = 1."""
     draw = float(torch.rand(1, generator=generator(7)))
@@ -357,6 +365,13 @@ def test_colours_beyond_white_and_black_are_cut_off():
         assert out.min() >= 0 and out.max() <= 1
     two = torch.cat([yellow, torch.zeros(1, 3, 1, 1)], dim=3)
     assert jitter_hsv(two, torch.tensor([[0, 1.0, 0, 0]])).max() <= 1
+
+
+def test_a_colour_is_cut_off_before_its_hue_turns():
+    """Saturation doubled: (1.1804, 0.3804, 0.3804), cut to 1; half a circle maps c to 2 luma - c."""
+    image = torch.tensor([0.9, 0.5, 0.5]).view(1, 3, 1, 1)
+    out = jitter_hsv(image, torch.tensor([[0, 0, 1.0, 0.5]]))
+    assert out.flatten().tolist() == pytest.approx([0.1313, 0.7509, 0.7509], abs=1e-4)
 
 
 def test_hue_turns_in_one_direction_and_keeps_the_luma():
