@@ -28,7 +28,8 @@ from bench.training.checkpoints import save_tensors
 from bench.training.engine import Engine
 from bench.training.fit import TrainingData, build, fit, latent_source
 from bench.training.predict import masks_on_grids, probabilities
-from bench.training.trainer import Trained, load_own_state, own_state
+from bench.training.trainer import Trained
+from bench.training.weights import load_own_state, own_state
 
 SECONDS_BETWEEN_STEPS = 0.5  # at most one step in that time is reported; every epoch is
 

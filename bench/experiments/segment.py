@@ -17,7 +17,7 @@ from bench.experiments.context import built
 from bench.experiments.resolve import resolve
 from bench.training.engine import Engine
 from bench.training.predict import THRESHOLD, probabilities, resize_probs
-from bench.training.trainer import load_own_state
+from bench.training.weights import load_own_state
 
 
 def _read(file: Path) -> Image.Image:

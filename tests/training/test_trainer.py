@@ -14,7 +14,9 @@ from bench.training.checkpoints import save_state
 from bench.training.engine import Engine
 from bench.training.losses import LogitsMethod
 from bench.training.predict import mean_dsc, probabilities
-from bench.training.trainer import TrainingFailure, TrainingRun, make_optimizer, own_state, train
+from bench.training.optimizer import make_optimizer
+from bench.training.trainer import TrainingFailure, TrainingRun, train
+from bench.training.weights import own_state
 
 CPU = Engine(torch.device("cpu"))
 RECIPE = Recipe(name="t", lr=0.02, epochs=6, batch_size=4, augmentation="shared", warmup=0)
