@@ -74,8 +74,7 @@ def test_distances_need_two_masks_of_one_shape(one, other):
 @pytest.mark.parametrize("empty", ["pred", "target", "both"])
 def test_distances_of_an_empty_mask_are_refused(empty):
     masks = {name: np.ones((3, 3), dtype=bool) for name in ("pred", "target")}
-    for name in masks:
-        if empty in (name, "both"):
-            masks[name][:] = False
+    for name, mask in masks.items():
+        mask[:] = empty not in (name, "both")
     with pytest.raises(ValueError, match="empty"):
         hd95_pair(**masks)
