@@ -104,17 +104,28 @@ class Mutant:
         return changed if changed != original else None
 
 
-def mutants_of(module: str, source: str) -> list[Mutant]:
-    """Every mutant of a module, in the order of the text; type annotations are left alone."""
+def mutants_of(module: str, source: str, functions: list[str] | None = None) -> list[Mutant]:
+    """Every mutant of a module, in the order of the text; type annotations are left alone.
+
+    functions: names of the functions to change, None for the whole module.
+    """
     seen: Counter[str] = Counter()
     found = []
     for node in ast_nodes(parso.parse(source)):
         for name, operator in operators().items():
             for _ in operator.mutation_positions(node):
-                if not _in_annotation(node):
+                if _in_one_of(node, functions) and not _in_annotation(node):
                     found.append(Mutant(module, name, seen[name], node.start_pos[0]))
                 seen[name] += 1
     return sorted(found, key=lambda mutant: mutant.line)
+
+
+def _in_one_of(node, functions: list[str] | None) -> bool:
+    while node is not None and functions is not None:
+        if node.type == "funcdef" and node.name.value in functions:
+            return True
+        node = node.parent
+    return functions is None
 
 
 def _in_annotation(node) -> bool:
@@ -257,17 +268,26 @@ def equivalents() -> set[tuple[str, str, str]]:
     return {(e["module"], e["line"], after) for e in listed for after in e["becomes"]}
 
 
-def modules_of(only: list[str]) -> list[tuple[str, list[str]]]:
-    """(module, its test files) of the listed modules that match one of the patterns."""
-    targets = tomllib.loads((LISTS / "targets.toml").read_text())["target"]
+@dataclass(frozen=True)
+class Target:
+    """A module, its test files, and which of its functions to change (None: the whole of it)."""
+
+    module: str
+    tests: list[str]
+    functions: list[str] | None
+
+
+def targets_of(only: list[str]) -> list[Target]:
+    """The listed modules that match one of the patterns."""
     found = []
-    for target in targets:
-        for pattern in target["modules"]:
-            paths = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
-            if not paths:
+    for entry in tomllib.loads((LISTS / "targets.toml").read_text())["target"]:
+        for pattern in [*entry["modules"], *entry["tests"]]:
+            if not list(ROOT.glob(pattern)):
                 raise SystemExit(f"tests/mutation/targets.toml: no file matches {pattern!r}")
-            found += [(path, target["tests"]) for path in paths]
-    return [pair for pair in found if any(fnmatch.fnmatch(pair[0], glob) for glob in only)]
+        for pattern in entry["modules"]:
+            paths = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
+            found += [Target(path, entry["tests"], entry.get("functions")) for path in paths]
+    return [t for t in found if any(fnmatch.fnmatch(t.module, glob) for glob in only)]
 
 
 def sampled(mutants: list[Mutant], count: int, seed: int, module: str) -> list[Mutant]:
@@ -345,12 +365,13 @@ def main() -> None:
     modules = []
     with tempfile.TemporaryDirectory(prefix="mutation-") as scratch:
         copy = None if args.report else Copy(Path(scratch) / "checkout")
-        for module, tests in modules_of(args.only):
-            every = mutants_of(module, (ROOT / module).read_text())
+        for target in targets_of(args.only):
+            module = target.module
+            every = mutants_of(module, (ROOT / module).read_text(), target.functions)
             chosen = sampled(every, args.sample, args.seed, module)
             modules.append((module, every, chosen))
             if copy is not None:
-                run(module, tests, chosen, copy, args)
+                run(module, target.tests, chosen, copy, args)
                 print(f"{module}: {len(chosen)} of {len(every)} mutants", file=sys.stderr)
     report(modules, args.results)
 
