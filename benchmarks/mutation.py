@@ -299,7 +299,7 @@ def sampled(mutants: list[Mutant], count: int, seed: int, module: str) -> list[M
 
 def run(module: str, tests: list[str], chosen: list[Mutant], copy: Copy, args) -> None:
     """Test the chosen mutants that have no stored result yet."""
-    original = (ROOT / module).read_text()
+    original = (copy.folder / module).read_text()
     known = read_results(args.results)
     again = ("survived", "timeout") if args.retry else ()
     keys = {mutant: key_of(original, mutant) for mutant in chosen}
@@ -321,13 +321,15 @@ def run(module: str, tests: list[str], chosen: list[Mutant], copy: Copy, args) -
             file.write(json.dumps(row | {"operator": mutant.operator}) + "\n")
 
 
-def report(modules: list[tuple[str, list[Mutant], list[Mutant]]], results: Path) -> None:
-    """Print the survivors, then the table of rates."""
+def report(modules: list[tuple[str, str, int, list[Mutant]]], results: Path) -> None:
+    """Print the survivors, then the table of rates.
+
+    modules: (path, text, number of its mutants, those chosen).
+    """
     known, listed = read_results(results), equivalents()
     table, totals = [], Counter()
-    for module, every, chosen in modules:
-        original = (ROOT / module).read_text()
-        counts = Counter(mutants=len(every))
+    for module, original, every, chosen in modules:
+        counts = Counter(mutants=every)
         for mutant in chosen:
             row = known.get(key_of(original, mutant))
             if row is None or row["outcome"] == "invalid":
@@ -367,9 +369,11 @@ def main() -> None:
         copy = None if args.report else Copy(Path(scratch) / "checkout")
         for target in targets_of(args.only):
             module = target.module
-            every = mutants_of(module, (ROOT / module).read_text(), target.functions)
+            root = copy.folder if copy is not None else ROOT  # ROOT may be edited meanwhile
+            original = (root / module).read_text()
+            every = mutants_of(module, original, target.functions)
             chosen = sampled(every, args.sample, args.seed, module)
-            modules.append((module, every, chosen))
+            modules.append((module, original, len(every), chosen))
             if copy is not None:
                 run(module, target.tests, chosen, copy, args)
                 print(f"{module}: {len(chosen)} of {len(every)} mutants", file=sys.stderr)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.arrays import CaseArrays
+from bench.method import Method
 from bench.recipes import Recipe
 from bench.training.batches import TrainingBatches
 from bench.training.engine import Engine
@@ -47,7 +48,7 @@ def enlarged(mask: np.ndarray, number: int) -> np.ndarray:
     return mask.repeat(number % 4 + 1, axis=0).repeat(number % 3 + 1, axis=1)
 
 
-class Walk(nn.Module):
+class Walk(Method):
     """One weight that starts at 0 and, at rate 1, grows by 1 with every optimizer step."""
 
     def __init__(self) -> None:

@@ -8,29 +8,34 @@ from torch import nn
 from training_doubles import STEADY, batches_of, run_of
 
 from bench.core.errors import BenchError
+from bench.method import Method
 from bench.recipes import Recipe
+from bench.training.losses import LogitsMethod
 from bench.training.trainer import make_optimizer, train
 
 ONE_STEP = STEADY.model_copy(update={"steps_per_epoch": 1})
 
 
-class Two(nn.Module):
+class Two(Method):
     """A body and a head, one weight each, that start at 0; the loss falls by 3 and by 4 per unit."""
 
     def __init__(self):
         super().__init__()
-        self.network = nn.Module()
-        self.network.body = nn.Parameter(torch.zeros(1))
-        self.network.head = nn.Parameter(torch.zeros(1))
+        self.body = nn.Parameter(torch.zeros(1))
+        self.head = nn.Parameter(torch.zeros(1))
 
     def loss(self, batch):
-        return {"loss": -3 * self.network.body.sum() - 4 * self.network.head.sum()}
+        return {"loss": -3 * self.body.sum() - 4 * self.head.sum()}
 
     def weights(self):
-        return [self.network.body.item(), self.network.head.item()]
+        return [self.body.item(), self.head.item()]
 
 
-class Normed(nn.Module):
+class TwoWithHead(Two):
+    head_parameters = ("head",)
+
+
+class Normed(Method):
     """One layer and every kind of norm that the recipes name; the loss asks for no change."""
 
     def __init__(self):
@@ -69,23 +74,20 @@ def test_clipping_scales_the_whole_gradient_to_the_largest_norm():
 
 
 def test_the_head_learns_at_its_own_rate():
-    method = Two()
-    method.network.head_parameters = ("head",)
-    assert trained(method, head_lr=10.0).weights() == [3, 40]
+    assert trained(TwoWithHead(), head_lr=10.0).weights() == [3, 40]
 
 
 def test_the_heads_rate_follows_the_schedule():
     """Two steps at rates 1 and 1/2: the head takes 10 of each."""
-    method = Two()
-    method.network.head_parameters = ("head",)
-    trained(method, head_lr=10.0, schedule="linear", schedule_unit="step", steps_per_epoch=2)
-    assert method.weights() == [4.5, 60]
+    two_steps = {"schedule": "linear", "schedule_unit": "step", "steps_per_epoch": 2}
+    assert trained(TwoWithHead(), head_lr=10.0, **two_steps).weights() == [4.5, 60]
 
 
 def test_a_head_is_known_by_how_its_names_begin():
-    method = Two()
-    method.network.head_parameters = ("ead",)
-    assert trained(method, head_lr=10.0).weights() == [3, 4]
+    class Odd(Two):
+        head_parameters = ("ead",)
+
+    assert trained(Odd(), head_lr=10.0).weights() == [3, 4]
 
 
 def test_a_head_rate_without_a_head_is_refused():
@@ -94,9 +96,7 @@ def test_a_head_rate_without_a_head_is_refused():
 
 
 def test_a_head_without_a_head_rate_learns_like_the_rest():
-    method = Two()
-    method.network.head_parameters = ("head",)
-    assert trained(method).weights() == [3, 4]
+    assert trained(TwoWithHead()).weights() == [3, 4]
 
 
 def test_every_weight_decays_unless_the_recipe_spares_the_norms():
@@ -111,10 +111,11 @@ def test_every_weight_decays_unless_the_recipe_spares_the_norms():
 def test_groups_are_made_of_rate_and_decay():
     layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 1, 3))
     layers.head_parameters = ("2.",)
+    method = LogitsMethod(layers, "bce")
     recipe = Recipe(name="t", head_lr=10.0, decay_norms=False, weight_decay=0.01)
     found = {
         (group["rate"], group["weight_decay"]): [tuple(p.shape) for p in group["params"]]
-        for group in make_optimizer(layers, recipe).param_groups
+        for group in make_optimizer(method, recipe).param_groups
     }
     assert found == {
         (1.0, 0.01): [(8, 3, 3, 3), (8,)],
@@ -125,9 +126,9 @@ def test_groups_are_made_of_rate_and_decay():
 
 def test_frozen_weights_are_no_part_of_the_optimizer():
     method = Two()
-    method.network.head.requires_grad_(False)
+    method.head.requires_grad_(False)
     groups = make_optimizer(method, ONE_STEP).param_groups
-    assert [p is method.network.body for group in groups for p in group["params"]] == [True]
+    assert [p is method.body for group in groups for p in group["params"]] == [True]
 
 
 def test_momentum_repeats_a_share_of_the_step_before_and_nesterov_looks_ahead():

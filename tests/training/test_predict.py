@@ -6,14 +6,15 @@ import torch
 from torch import nn
 from training_doubles import CPU, squares
 
-from bench.data.arrays import CaseArrays
+from bench.method import Method
 from bench.training.engine import Engine
-from bench.training.predict import mean_dsc, probabilities, resize_probs, score
+from bench.training.losses import LogitsMethod
+from bench.training.predict import masks_on_grids, mean_dsc, probabilities, resize_probs
 
 TWENTY = squares(20)  # more than two batches of 8, and no two cases alike
 
 
-class Bright(nn.Module):
+class Bright(Method):
     """Predicts the bright pixels: every case's own mask, exactly."""
 
     def predict(self, images):
@@ -22,21 +23,6 @@ class Bright(nn.Module):
 
 def predict(method, images=TWENTY.images, engine=CPU, seed=0, latents=None):
     return list(probabilities(method, images, engine, seed, latents))
-
-
-def arrays(masks, native_masks=None) -> CaseArrays:
-    masks = np.array(masks, dtype=bool)
-    ids = tuple(f"c{number}" for number in range(len(masks)))
-    return CaseArrays(
-        dataset="drawn",
-        case_ids=ids,
-        groups=ids,
-        images=np.zeros((*masks.shape, 3), np.uint8),
-        masks=masks,
-        native_masks=[np.array(m, dtype=bool) for m in native_masks or masks],
-        case_hashes=ids,
-        content_hash="drawn",
-    )
 
 
 def probs_of(*maps):
@@ -57,21 +43,16 @@ def test_twenty_cases_come_in_batches_of_eight_in_order():
     assert (torch.cat(chunks)[:, 0].bool().numpy() == TWENTY.masks).all()
 
 
-def test_every_case_is_scored_against_its_own_mask_in_every_batch():
-    """Squares of 6 px, 2 px apart: another case's mask scores 2/3 or less on either grid."""
+def test_every_case_gets_its_own_mask_on_both_grids_in_every_batch():
     cases = np.random.default_rng(0).permutation(20)[:18]
-    rows, _ = score(iter(predict(Bright(), TWENTY.images[cases])), TWENTY, cases)
-    assert len(rows) == 36 and rows["dsc"].min() > 0.95  # on native grids, bilinear corners differ
-    for grid in ("network", "native"):
-        own = rows[rows["grid"] == grid]
-        assert own["case_id"].tolist() == [f"c{case}" for case in cases]
-        assert own["group"].tolist() == [f"g{case}" for case in cases]
-    native = rows[rows["grid"] == "native"]
-    assert native["height"].tolist() == [16 * (case % 4 + 1) for case in cases]
-    assert native["width"].tolist() == [16 * (case % 3 + 1) for case in cases]
-    network = rows[rows["grid"] == "network"]
-    assert set(zip(network["height"], network["width"], strict=True)) == {(16, 16)}
-    assert network["dsc"].tolist() == [1.0] * 18
+    shapes = [TWENTY.native_masks[case].shape for case in cases]
+    chunks = predict(Bright(), TWENTY.images[cases])
+    network, native = masks_on_grids(iter(chunks), (16, 16), iter(shapes))
+    assert (np.array(network) == TWENTY.masks[cases]).all()
+    assert [mask.shape for mask in native] == shapes
+    for mask, case in zip(native, cases, strict=True):
+        wrong = mask ^ TWENTY.native_masks[case]  # the corners, which bilinear resizing rounds off
+        assert wrong.sum() < 0.1 * mask.sum()
 
 
 def test_the_validation_dsc_compares_every_case_with_its_own_mask():
@@ -81,7 +62,7 @@ def test_the_validation_dsc_compares_every_case_with_its_own_mask():
 
 
 def test_every_batch_gets_its_own_latents():
-    class FromLatents(nn.Module):
+    class FromLatents(Method):
         def predict_latents(self, latents):
             return latents[:, :1, :1, :1].expand(-1, 1, 16, 16)
 
@@ -95,15 +76,17 @@ def test_every_batch_gets_its_own_latents():
 
 
 def test_prediction_switches_off_dropout_and_batch_statistics():
+    torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Conv2d(4, 1, 1)
     )
-    network.predict = lambda images: network.forward(images).sigmoid()
+    method = LogitsMethod(network, "bce")
     before = network[1].running_mean.clone()
-    network.train()
-    alone = [predict(network, TWENTY.images[i : i + 1])[0] for i in range(20)]
-    network.train()
-    assert torch.allclose(torch.cat(predict(network)), torch.cat(alone), atol=1e-6)
+    method.train()
+    together = torch.cat(predict(method))
+    method.train()
+    alone = torch.cat([predict(method, TWENTY.images[i : i + 1])[0] for i in range(20)])
+    assert torch.allclose(together, alone, atol=1e-6)
     assert torch.equal(network[1].running_mean, before)
 
 
@@ -123,7 +106,7 @@ def test_no_gradient_is_recorded():
 def test_the_engine_sets_the_precision_and_probabilities_are_float32(precision, inside):
     seen = []
 
-    class Mixing(nn.Module):
+    class Mixing(Method):
         def predict(self, images):
             mixed = images @ torch.eye(16)
             seen.append(mixed.dtype)
@@ -162,7 +145,7 @@ def test_channels_last_is_a_memory_layout_of_images_and_weights():
 
 
 def test_sampling_methods_answer_alike_at_every_call_and_leave_the_random_stream_alone():
-    class Noisy(nn.Module):
+    class Noisy(Method):
         def predict(self, images):
             return torch.rand(len(images), 1, 16, 16)
 
@@ -180,10 +163,10 @@ def test_sampling_methods_answer_alike_at_every_call_and_leave_the_random_stream
 def test_the_native_grid_is_resized_first_and_thresholded_then():
     """Between 1 and 0.4, a grid twice as wide reads 1, 0.85, 0.55, 0.4: three pixels of foreground.
     Of the thresholded pair 1 and 0 it would read 1, 0.75, 0.25, 0: two."""
-    target = arrays([[[1, 0]]], native_masks=[[[1, 1, 1, 0]]])
-    rows, _ = score(iter([probs_of([[1.0, 0.4]])]), target, np.array([0]))
-    assert rows["grid"].tolist() == ["network", "native"]
-    assert rows[["tp", "fp", "fn", "tn"]].to_numpy().tolist() == [[1, 0, 0, 1], [3, 0, 0, 1]]
+    network, native = masks_on_grids(iter([probs_of([[1.0, 0.4]])]), (1, 2), [(1, 4)])
+    assert [mask.tolist() for mask in network] == [[[True, False]]]
+    assert [mask.tolist() for mask in native] == [[[True, True, True, False]]]
+    assert network[0].dtype == native[0].dtype == np.bool_
 
 
 def test_resizing_is_bilinear_between_pixel_centres():
@@ -195,19 +178,17 @@ def test_resizing_is_bilinear_between_pixel_centres():
 
 
 def test_a_probability_of_one_half_is_background():
-    probs = probs_of([[0.5, 0.51], [0.49, 1.0]])
-    rows, preds = score(iter([probs]), arrays([[[0, 1], [0, 1]]]), np.array([0]), examples=1)
-    assert rows["dsc"].tolist() == [1.0, 1.0]
-    assert preds.tolist() == [[[False, True], [False, True]]]
-    assert mean_dsc(iter([probs]), np.array([[[False, True], [False, True]]])) == 1.0
+    probs, expected = probs_of([[0.5, 0.51], [0.49, 1.0]]), [[False, True], [False, True]]
+    network, native = masks_on_grids(iter([probs]), (2, 2), [(2, 2)])
+    assert network[0].tolist() == native[0].tolist() == expected
+    assert mean_dsc(iter([probs]), np.array([expected])) == 1.0
 
 
-def test_probabilities_of_another_size_are_resized_to_the_networks_grid():
-    probs = probs_of([[1.0, 0.4]])
-    masks = np.array([[[True, True, True, False]]])
-    assert mean_dsc(iter([probs]), masks) == 1.0
-    rows, _ = score(iter([probs]), arrays(masks), np.array([0]))
-    assert rows["tp"].tolist() == [3, 3]
+def test_probabilities_of_another_size_are_resized_to_the_common_grid():
+    probs, expected = probs_of([[1.0, 0.4]]), [[True, True, True, False]]
+    assert mean_dsc(iter([probs]), np.array([expected])) == 1.0
+    network, _ = masks_on_grids(iter([probs]), (1, 4), [(1, 2)])
+    assert network[0].tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -230,11 +211,3 @@ def test_the_validation_dsc_is_the_mean_over_images_not_over_batches():
     right, wrong = [[1.0, 0.0]], [[0.0, 1.0]]
     masks = np.array([[[True, False]]] * 4)
     assert mean_dsc(iter([probs_of(right, right, wrong), probs_of(wrong)]), masks) == 0.5
-
-
-def test_the_first_examples_are_kept_as_masks_at_network_size():
-    cases = np.arange(19, -1, -1)
-    chunks = predict(Bright(), TWENTY.images[cases])
-    _, preds = score(iter(chunks), TWENTY, cases, examples=10)
-    assert (preds == TWENTY.masks[cases[:10]]).all()
-    assert len(score(iter(chunks), TWENTY, cases)[1]) == 0

@@ -9,6 +9,7 @@ from torch import nn
 from training_doubles import CPU, STEADY, Walk, batches_of, run_of, squares
 
 from bench.core.errors import BenchError
+from bench.method import Method
 from bench.recipes import Recipe
 from bench.training.batches import TrainingBatches
 from bench.training.checkpoints import load_state, save_state
@@ -409,7 +410,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 
 def test_own_state_leaves_out_a_frozen_tokenizer_and_stores_shared_tensors_once():
-    class Shared(nn.Module):
+    class Shared(Method):
         def __init__(self):
             super().__init__()
             self.first = nn.Linear(1, 1, bias=False)
@@ -427,37 +428,3 @@ def test_weights_that_lack_or_add_a_name_are_refused_by_that_name():
     for state in ({}, {"weight": torch.zeros(1), "zoo": torch.zeros(1)}):
         with pytest.raises(BenchError, match="weight" if not state else "zoo"):
             load_own_state(method, state)
-
-
-# ---- batches
-
-
-def test_a_batch_larger_than_the_training_set_is_refused():
-    with pytest.raises(BenchError, match=r"batches of 16, but squares has only 8"):
-        setting(network(), RECIPE.model_copy(update={"batch_size": 16}))
-
-
-@pytest.mark.parametrize(
-    "cases, size, drop_last, steps",
-    [(8, 4, True, 2), (9, 4, True, 2), (9, 4, False, 2), (10, 4, False, 3), (10, 4, True, 2)],
-)
-def test_steps_of_an_epoch(cases, size, drop_last, steps):
-    recipe = RECIPE.model_copy(update={"batch_size": size, "drop_last": drop_last})
-    batches = batches_of(recipe, cases)
-    sizes = [len(batch.images) for batch in batches.epoch(0)]
-    assert batches.steps == len(sizes) == steps
-    assert min(sizes) > 1  # never one image alone
-
-
-def test_every_case_is_drawn_once_an_epoch_and_foreground_can_be_forced():
-    arrays = squares()
-    arrays.masks[:10] = False
-    recipe = RECIPE.model_copy(update={"augmentation": "none"})
-    drawn = [
-        b.images
-        for b in TrainingBatches(arrays, np.arange(8), recipe, 0, CPU.device, None).epoch(0)
-    ]
-    assert len({float(image.sum()) for image in torch.cat(drawn)}) == 8
-    forced = recipe.model_copy(update={"foreground_share": 0.25})
-    batches = TrainingBatches(arrays, np.arange(12), forced, 0, CPU.device, None)
-    assert all(batch.masks[-1].any() for batch in batches.epoch(0))
