@@ -211,8 +211,8 @@ def load_pretrained(method: SDSeg, pretrained: str) -> None:
         raise BenchError(
             "sdseg starts from the LSUN-Churches-256 latent diffusion model of CompVis "
             "(latent-diffusion release, lsun_churches256/model.ckpt), which this harness does not "
-            "download. Give that file as --set sdseg.pretrained=FILE, or train from random weights "
-            "with --set sdseg.pretrained=none; the cell records which."
+            "download. Give that file as --set pretrained=FILE, or train from random weights "
+            "with --set pretrained=none; the cell records which."
         )
     copy_released_unet(method.denoiser, read_weights(Path(pretrained)), pretrained)
     tokenizer: Any = method.tokenizer

@@ -1,4 +1,4 @@
-"""`bench list`, `describe`, `show`, `predict`, `check`, `new` and `profile`."""
+"""`bench list`, `describe`, `show`, `predict`, `check`, `new` and `measure`."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(predict)
     app.command()(check)
     app.command()(new)
-    app.command()(profile)
+    app.command()(measure)
 
 
 def print_rows(rows: list[dict[str, Any]], as_json: bool, title: str = "") -> None:
@@ -296,7 +296,7 @@ def new(
         console.print(file)
 
 
-def profile(
+def measure(
     methods: Annotated[str, typer.Option(help="Comma-separated, or `all`.")] = "all",
     device: opt.Device = "auto",
     precision: Annotated[opt.Precision, typer.Option(help="Numerics.")] = "fp32",
@@ -309,7 +309,7 @@ def profile(
     from rich.markdown import Markdown
 
     from bench.conformance.measure import (
-        profile_methods,
+        measure_methods,
         row_in_words,
         to_markdown,
         write_efficiency,
@@ -317,7 +317,7 @@ def profile(
     from bench.registry import plain_method_names
 
     names = tuple(plain_method_names()) if methods == "all" else opt.names(methods)
-    frame = profile_methods(
+    frame = measure_methods(
         names,
         opt.one_device(device),
         precision=precision,

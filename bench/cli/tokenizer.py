@@ -14,7 +14,7 @@ from bench.core.errors import BenchError
 from bench.core.paths import cache_root, data_root
 from bench.registry import get_tokenizer, use_plugin_files
 
-app = typer.Typer(help="Train and judge image tokenizers.", no_args_is_help=True)
+app = typer.Typer(help="Train and evaluate image tokenizers.", no_args_is_help=True)
 
 
 @app.command()
@@ -75,25 +75,25 @@ def evaluate(
 ) -> None:
     """What survives a tokenizer: Dice and HD95 of masks, PSNR and SSIM of images, per dataset.
 
-    Judged on --data and --masks, or on phantoms when neither is named.
+    The cases are those of --data and --masks, or phantoms when neither is named.
     """
     use_plugin_files(plugin or [])
-    from bench.tokenizers import evaluation as judge
+    from bench.tokenizers import evaluation
 
     root = data_root(data)
     if masks is not None and not masks.is_dir():
         raise BenchError(f"No folder {masks}. Name a folder of mask images.")
-    sets = [] if masks is None else [judge.mask_set(masks, size, threshold)]
+    sets = [] if masks is None else [evaluation.mask_set(masks, size, threshold)]
     if data is not None or (masks is None and root is not None):
         assert root is not None
-        sets += judge.prepared_sets(root, size, opt.names(datasets))
-    sets = sets or judge.phantom_sets(size)
+        sets += evaluation.prepared_sets(root, size, opt.names(datasets))
+    sets = sets or evaluation.phantom_sets(size)
     short, _, location = name.partition("@")
     tokenizer = get_tokenizer(short).load(location or None)
     where = opt.one_device(device)
-    result = judge.evaluate(tokenizer, sets, where)
+    result = evaluation.evaluate(tokenizer, sets, where)
     picture = out / "tokenizers" / f"{short}-{size}.png"
-    judge.figure(tokenizer, sets, result, picture)
+    evaluation.figure(tokenizer, sets, result, picture)
     if as_json:
         print(json.dumps(result.as_json(), indent=2))
         return

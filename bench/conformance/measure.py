@@ -34,7 +34,7 @@ COLUMNS: dict[str, tuple[str, float, int]] = {
 """Column -> (header in print, factor, decimals)."""
 
 
-def profile_methods(
+def measure_methods(
     names: Iterable[str],
     device: str = "cpu",
     image_size: int = IMAGE_SIDE,

@@ -27,7 +27,7 @@ from bench.recipes import SHARED
 from bench.registry import get_method, use_plugin_files
 from bench.training.build import build_method, load_tokenizer
 from bench.training.engine import Engine
-from bench.training.trainer import make_optimizer
+from bench.training.optimizer import make_optimizer
 
 REPEATS = 30  # at most; fewer where the time budget ends
 

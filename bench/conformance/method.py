@@ -27,7 +27,8 @@ from bench.training.augment import policy
 from bench.training.engine import Engine
 from bench.training.losses import get_loss
 from bench.training.predict import mean_dsc, probabilities
-from bench.training.trainer import TrainingRun, load_own_state, own_state, train
+from bench.training.trainer import TrainingRun, train
+from bench.training.weights import load_own_state, own_state
 
 TARGET_DSC = 0.9
 OVERFIT_STEPS = 200  # optimizer steps of Adam at 2e-3, batch 4, unless the method asks for others

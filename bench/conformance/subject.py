@@ -84,7 +84,13 @@ class Subject:
         """The batches of a training run under this recipe."""
         latents = None
         if self.tokenizer is not None and self.built.latent_inputs:
-            latents = LatentSource(self.tokenizer, self.arrays, self.folder / "latents", CPU)
+            latents = LatentSource(
+                self.tokenizer,
+                self.arrays,
+                self.folder / "latents",
+                CPU,
+                kinds=self.built.latent_inputs,
+            )
         rows = np.arange(recipe.batch_size)
         return TrainingBatches(self.arrays, rows, recipe, 0, CPU, latents)
 

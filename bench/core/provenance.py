@@ -9,7 +9,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from bench import __version__
 from bench.core.paths import PACKAGE
 
 _PACKAGES = (
@@ -44,7 +43,7 @@ def environment() -> dict[str, Any]:
     """Versions, commit and platform of this process."""
     revision, dirty = commit()
     return {
-        "bench": __version__,
+        "bench": _version("gms-bench"),
         "commit": revision,
         "dirty": dirty,
         "python": sys.version.split()[0],

@@ -16,7 +16,7 @@ from typing import IO
 from bench.core.errors import BenchError
 
 MAX_FILES = 300_000
-"""HAM10000 has 20,031 files; a folder with more than this is somebody's home."""
+"""HAM10000 has 20,031 files; a folder with more than this is no dataset's own folder."""
 
 MAX_BYTES = 32 * 2**30
 """Declared size after unpacking; the largest shipped card (HAM10000) needs 3 GiB."""

@@ -1,4 +1,4 @@
-"""The one place that says what the pixels of an image file and of a mask file mean.
+"""The meaning of the pixels of image files and mask files.
 
 Files are taken as stored: an EXIF orientation is not applied, because masks are drawn on the
 stored grid and carry none.

@@ -1,4 +1,4 @@
-"""Judges a tokenizer by what it gives back: the check of the paper's supplementary material.
+"""Measures what a tokenizer gives back, as the paper's supplementary material does.
 
 A mask goes in as three equal channels, comes out, is averaged over the channels and cut at 0.5.
 What a perfect mapping model would score with this tokenizer is the Dice of that; no method built on
@@ -26,8 +26,8 @@ from bench.data.arrays import load_arrays
 from bench.data.pixels import PixelError, levels, load
 from bench.method import to_images
 from bench.metrics.case import score_case
+from bench.tokenizers.base import FrozenTokenizer
 from bench.tokenizers.embedded_training.objective import psnr
-from bench.tokenizers.frozen import FrozenTokenizer
 
 MASK_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".gif")
 PHANTOM_SEED = 20_000  # unlike the training pictures' and the demo's
@@ -35,7 +35,7 @@ PHANTOM_SEED = 20_000  # unlike the training pictures' and the demo's
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Cases to judge by. images: uint8 (N, S, S, 3) or None; masks: bool (N, S, S)."""
+    """Cases to reconstruct. images: uint8 (N, S, S, 3) or None; masks: bool (N, S, S)."""
 
     name: str
     case_ids: tuple[str, ...]
@@ -114,7 +114,7 @@ def prepared_sets(data: Path, size: int, names: Sequence[str] = ()) -> list[Eval
     if not wanted:
         raise BenchError(
             f"{data} holds no prepared dataset{f' called {list(names)}' if names else ''}. "
-            "Prepare one with `bench data prepare NAME --from FOLDER`, or judge a bare folder of "
+            "Prepare one with `bench data prepare NAME --from FOLDER`, or evaluate a bare folder of "
             "masks with --masks DIR."
         )
     sets = []

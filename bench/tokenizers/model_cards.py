@@ -1,6 +1,6 @@
-"""Model cards: what a trained tokenizer is, how it came about and what was measured of it.
+"""Model cards of trained tokenizers: facts, training and measurements.
 
-`card.json` holds the facts; `README.md` is rendered from it and says nothing else.
+`card.json` holds the facts; `README.md` is rendered from it alone.
 """
 
 import json
@@ -17,7 +17,7 @@ DATA = (
     "Procedural pictures only (bench/tokenizers/embedded_training/corpus.py): phantoms of five modalities, dead "
     "leaves, textures, speckle, gradients, shapes, text; procedural masks: phantom masks, blobs, "
     "many components, thin tools, holes, letters, border-touching, empty and full ones. It was "
-    "never trained on real images: those in the tables below judge it."
+    "never trained on real images: those in the tables below are for evaluation."
 )
 LIMITS = (
     "A small network for demonstrations, tests and ablations without a download. It is no stand-in "
@@ -39,8 +39,8 @@ def measure_load_seconds(spec: TokenizerSpec, location: str | None = None) -> fl
 def write_training_card(
     folder: Path, spec: TokenizerSpec, sizes: Sequence[int] = (224, 96), count: int = 8
 ) -> None:
-    """Judge what a training left in `folder` on `count` phantoms per look at every size (px), none
-    of them trained on, and write its card."""
+    """Evaluate the weights in `folder` on `count` phantoms per style at every size (px), none of
+    them trained on, and write their card."""
     training = json.loads((folder / "training.json").read_text())
     tokenizer = spec.load(str(folder))
     write_card(

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,14 +9,12 @@ from torch import Tensor
 
 from bench.contracts import Batch
 from bench.core.errors import BenchError
-from bench.core.seeds import seed_for
 from bench.data.arrays import CaseArrays
 from bench.method import to_images
 from bench.recipes import Recipe
 from bench.training.augment import augment, policy
-
-if TYPE_CHECKING:
-    from bench.training.latents import LatentSource
+from bench.training.latents import LatentSource
+from bench.training.seeds import seed_for
 
 
 class TrainingBatches:
@@ -34,7 +31,7 @@ class TrainingBatches:
         recipe: Recipe,
         seed: int,
         device: torch.device,
-        latents: "LatentSource | None",
+        latents: LatentSource | None,
     ) -> None:
         if recipe.batch_size > len(cases):
             raise BenchError(
@@ -55,7 +52,7 @@ class TrainingBatches:
         if self.recipe.steps_per_epoch is not None:
             return self.recipe.steps_per_epoch
         full, rest = divmod(len(self.cases), self.recipe.batch_size)
-        # One image alone has no batch statistics, so a last batch of one is always dropped.
+        # The rest makes one more batch, filled up from a second shuffle; a rest of one is dropped.
         return full + (rest > 1 and not self.recipe.drop_last)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
@@ -66,7 +63,7 @@ class TrainingBatches:
 
     def _draws(self, generator: torch.Generator) -> Iterator[Tensor]:
         size, n = self.recipe.batch_size, len(self.cases)
-        rounds = math.ceil(self.steps * size / n) or 1
+        rounds = math.ceil(self.steps * size / n)
         order = torch.cat([torch.randperm(n, generator=generator) for _ in range(rounds)])
         forced = round(self.recipe.foreground_share * size)
         for step in range(self.steps):

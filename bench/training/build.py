@@ -10,7 +10,7 @@ from bench.core.errors import BenchError
 from bench.method import METHOD_POWERS, Method
 from bench.recipes import Recipe
 from bench.registry import choose_tokenizer
-from bench.tokenizers.frozen import FrozenTokenizer
+from bench.tokenizers.base import FrozenTokenizer
 from bench.training.losses import LogitsMethod
 
 

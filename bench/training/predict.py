@@ -1,21 +1,18 @@
 """From a trained method to probabilities, masks and per-case rows."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.core.errors import BenchError
-from bench.core.seeds import seed_for
-from bench.data.arrays import CaseArrays
 from bench.method import Method, to_images
-from bench.metrics import score_case
 from bench.training.engine import Engine
+from bench.training.seeds import seed_for
 
 THRESHOLD = 0.5
 
@@ -102,37 +99,21 @@ def mean_dsc(probs: Iterator[Tensor], masks: np.ndarray) -> float:
     return float(np.mean(scores))
 
 
-def score(
-    probs: Iterator[Tensor], target: CaseArrays, cases: NDArray[np.int64], examples: int = 0
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """(rows, preds): one row per case and grid, and the first `examples` masks at network size.
+def masks_on_grids(
+    probs: Iterator[Tensor], grid: tuple[int, int], native: Iterable[tuple[int, int]]
+) -> tuple[list[NDArray[np.bool_]], list[NDArray[np.bool_]]]:
+    """(masks on the network grid, masks on each image's native grid), bool (H, W) each, in order.
 
-    The same probabilities are thresholded on the network grid and, after bilinear resizing, on the
-    image's native grid.
+    probs: batches float32 (n, 1, h, w). grid: (H, W) of the network grid; native: (H, W) of each
+    case. Probabilities are resized first (bilinear) and thresholded on the grid that they are
+    scored on: a thresholded mask that is enlarged would keep the network grid's staircase.
     """
-    rows: list[dict] = []
-    preds: list[np.ndarray] = []
-    position = 0
+    on_network: list[NDArray[np.bool_]] = []
+    on_native: list[NDArray[np.bool_]] = []
+    shapes = iter(native)
     for chunk in probs:
-        network = target.masks.shape[1:]
-        on_network = (resize_probs(chunk, *network)[:, 0] > THRESHOLD).cpu().numpy()
+        on_network += list((resize_probs(chunk, *grid)[:, 0] > THRESHOLD).cpu().numpy())
         for index in range(len(chunk)):
-            case = cases[position]
-            native_target = target.native_masks[case]
-            native = resize_probs(chunk[index : index + 1], *native_target.shape)[0, 0]
-            grids = {
-                "network": (on_network[index], np.asarray(target.masks[case])),
-                "native": ((native > THRESHOLD).cpu().numpy(), native_target),
-            }
-            for grid, (pred, mask) in grids.items():
-                head = {
-                    "case_id": target.case_ids[case],
-                    "group": target.groups[case],
-                    "grid": grid,
-                }
-                size = {"height": mask.shape[0], "width": mask.shape[1]}
-                rows.append(head | size | score_case(pred, mask))
-            if len(preds) < examples:
-                preds.append(on_network[index])
-            position += 1
-    return pd.DataFrame(rows), np.array(preds)
+            own = resize_probs(chunk[index : index + 1], *next(shapes))[0, 0]
+            on_native.append((own > THRESHOLD).cpu().numpy())
+    return on_network, on_native

@@ -7,7 +7,7 @@ import pytest
 
 from bench import registry
 from bench.conformance import measure as efficiency
-from bench.conformance.measure import profile_methods, to_markdown, write_efficiency
+from bench.conformance.measure import measure_methods, to_markdown, write_efficiency
 from bench.core.errors import BenchError
 from bench.registry import use_plugin_files
 
@@ -87,7 +87,7 @@ def measured(tmp_path_factory):
     greedy.write_text(GREEDY)
     use_plugin_files([file, greedy])
     names = ["ege_unet", "unbuildable", "greedy"]
-    return profile_methods(names, image_size=32, train_batch=2, seconds=0.02)
+    return measure_methods(names, image_size=32, train_batch=2, seconds=0.02)
 
 
 def test_a_method_is_measured_in_every_column(measured):
@@ -119,7 +119,7 @@ def test_a_method_that_fails_keeps_its_row_with_the_reason(measured):
 def test_unknown_names_are_refused_before_measuring(monkeypatch):
     monkeypatch.setattr(efficiency.subprocess, "run", lambda *a, **k: pytest.fail("measured"))
     with pytest.raises(BenchError, match="No method named 'unett'. Did you mean 'unet'"):
-        profile_methods(["ege_unet", "unett"])
+        measure_methods(["ege_unet", "unett"])
 
 
 def test_a_killed_process_and_an_endless_one_say_so(monkeypatch):
@@ -137,7 +137,7 @@ def test_a_killed_process_and_an_endless_one_say_so(monkeypatch):
         monkeypatch.setattr(
             efficiency.subprocess, "run", lambda _, command=command, **k: real(command, **k)
         )
-        frame = profile_methods(["unet"], timeout=timeout)
+        frame = measure_methods(["unet"], timeout=timeout)
         assert frame["remarks"].tolist() == [reason]
         assert frame["latency_ms_1"].tolist() == [kept]
 

@@ -1,6 +1,7 @@
 """Dataset cards: the shipped ones are complete, and a wrong one is refused by field."""
 
 import re
+from importlib.metadata import EntryPoint
 
 import pytest
 from data_doubles import SHARED
@@ -140,8 +141,30 @@ def test_a_card_that_is_not_there(tmp_path):
 def test_a_users_card_may_not_take_a_shipped_name(tmp_path):
     path = tmp_path / "own.toml"
     path.write_text(OWN.replace('name = "mine"', 'name = "busi"'))
+    with pytest.raises(BenchError, match=r"own.toml is named 'busi', a name that .*busi.toml has"):
+        list_cards([path])
+    path.write_text(card_files()["busi"].read_text())  # a copy would part from it unnoticed
     with pytest.raises(BenchError, match="choose another `name`"):
         list_cards([path])
+
+
+def test_one_file_named_twice_is_one_card(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(OWN)
+    assert [card.name for card in list_cards([path, path])] == sorted([*NAMES, "mine"])
+    assert [card.name for card in list_cards([card_files()["busi"]])] == NAMES
+
+
+def test_a_packages_card_may_not_take_a_shipped_name_under_another_entry_point(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "own.toml"
+    path.write_text(OWN.replace('name = "mine"', 'name = "busi"'))
+    entry = EntryPoint("mine", "pkg:CARD", "bench.datasets")
+    monkeypatch.setattr(cards, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(EntryPoint, "load", lambda self: str(path))
+    with pytest.raises(BenchError, match=r"own.toml is named 'busi', a name that .*busi.toml has"):
+        list_cards()
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared split lists are not here")

@@ -20,7 +20,6 @@ from bench.data import archives, case_files
 from bench.data.cards import load_card
 from bench.data.import_split import import_split
 from bench.data.metadata import read_table
-from bench.data.pixels import PixelError, levels, pixel_hash, to_mask, to_rgb
 from bench.data.prepare import prepare, read_index, status
 
 
@@ -60,7 +59,7 @@ def test_normal_images_can_be_kept_and_have_empty_masks(tmp_path):
 def test_glas_counts_instance_ids_as_foreground_and_reads_bare_cr_patients(tmp_path):
     report = prepare(glas(), make_glas(tmp_path), tmp_path / "data")
     index = read_index(tmp_path / "data" / "glas")
-    assert report.parts == {"testA": 3, "testB": 2, "train": 6}
+    assert report.published_splits == {"testA": 3, "testB": 2, "train": 6}
     assert mask_of(tmp_path / "data", "glas", "train_1").sum() == 3 * 4 + 4 * 4
     assert dict(zip(index.case_ids, index.groups, strict=True))["testA_3"] == "3"
     assert (report.groups, report.grouped, report.unit) == (6, 11, "patient")
@@ -111,7 +110,7 @@ def test_kvasir_comes_as_tars_in_a_zip_with_published_lists(tmp_path):
         opened.writestr("kvasir-instrument/test.txt", f"{names[2]}\n")
         opened.writestr("__MACOSX/._junk", "x")
     report = prepare(load_card("kvasir-instrument"), archive, tmp_path / "data")
-    assert report.parts == {"test": 1, "train": 2}
+    assert report.published_splits == {"test": 1, "train": 2}
     assert tree(tmp_path / "data")[0] == "kvasir-instrument", "unpacked files were left behind"
 
 
@@ -123,7 +122,7 @@ def test_stu_masks_are_brought_to_their_images_size_and_all_cases_test(tmp_path)
     report = prepare(load_card("stu"), tmp_path / "STU-Hospital", tmp_path / "data")
     mask = mask_of(tmp_path / "data", "stu", "Test_Image_1")
     assert mask.shape == (16, 20) and 36 <= mask.sum() <= 49
-    assert report.parts == {"test": 1}
+    assert report.published_splits == {"test": 1}
 
 
 METADATA = "lesion_id,image_id,dx\nHAM_1,ISIC_0000001,nv\n\nHAM_1,ISIC_0000002,nv\n"
@@ -161,70 +160,7 @@ def test_a_table_row_of_another_length_is_named_by_line(tmp_path):
         read_table(tmp_path / "t.csv")
 
 
-# Mask and image formats
-
-RULES = [
-    ("L", [[0, 127], [128, 255]], "> 127", [[0, 0], [1, 1]]),
-    ("L", [[0, 1], [2, 255]], "> 0", [[0, 1], [1, 1]]),
-    ("1", [[0, 1], [1, 0]], "> 127", [[0, 1], [1, 0]]),
-    ("RGB", [[(0, 0, 0), (255, 0, 0)], [(0, 0, 90), (9, 9, 9)]], "> 127", [[0, 1], [0, 0]]),
-    ("RGBA", [[(0, 0, 0, 255), (255, 255, 255, 255)]] * 2, "> 127", [[0, 1], [0, 1]]),
-    ("I;16", [[0, 1], [300, 2]], "> 0", [[0, 1], [1, 1]]),
-    ("I;16", [[0, 65535], [30000, 40000]], "> 127", [[0, 1], [0, 1]]),
-]
-
-
-@pytest.mark.parametrize("mode, values, rule, expected", RULES)
-def test_masks_of_every_mode(tmp_path, mode, values, rule, expected):
-    dtype = bool if mode == "1" else np.uint16 if mode == "I;16" else np.uint8
-    Image.fromarray(np.array(values, dtype)).save(tmp_path / "m.png")
-    with Image.open(tmp_path / "m.png") as stored:
-        assert stored.mode == mode
-        assert to_mask(stored, rule).astype(int).tolist() == expected
-
-
-@pytest.mark.parametrize(
-    "palette, expected",
-    [
-        ([0, 0, 0, 128, 0, 0, 0, 64, 0], [[0, 1], [1, 0]]),  # colours are labels: index > 0
-        ([0, 0, 0, 1, 1, 1, 2, 2, 2], [[0, 1], [1, 0]]),  # dark greys are labels too
-        ([255, 255, 255, 0, 0, 0, 0, 0, 0], [[1, 0], [0, 1]]),  # black and white, inverted
-    ],
-)
-def test_palette_masks(tmp_path, palette, expected):
-    image = Image.fromarray(np.array([[0, 1], [2, 0]], np.uint8), "P")
-    image.putpalette(palette)
-    image.save(tmp_path / "m.png")
-    with Image.open(tmp_path / "m.png") as stored:
-        assert stored.mode == "P"
-        assert (levels(stored) > 127).astype(int).tolist() == expected
-
-
-def test_a_mask_rule_that_keeps_nothing_is_refused_not_applied():
-    with pytest.raises(PixelError, match=r"levels up to 1.*'> 127' keeps none.*'> 0'"):
-        to_mask(Image.fromarray(np.array([[0, 1]], np.uint8)), "> 127")
-
-
-@pytest.mark.parametrize(
-    "values, expected",
-    [
-        (np.array([[0, 65535]], np.uint16), [[[0] * 3, [255] * 3]]),
-        (np.array([[0, 200]], np.uint16), [[[0] * 3, [200] * 3]]),
-        (np.array([[7, 200]], np.uint8), [[[7] * 3, [200] * 3]]),
-        (np.array([[[1, 2, 3, 0]]], np.uint8), [[[1, 2, 3]]]),
-    ],
-    ids=["16 bit", "8 bit in 16", "grey", "alpha dropped"],
-)
-def test_images_of_every_mode_become_rgb(values, expected):
-    assert to_rgb(Image.fromarray(values)).tolist() == expected
-
-
-def test_pixel_hashes_are_of_pixels_not_of_files(tmp_path):
-    picture(1).save(tmp_path / "a.png")
-    picture(1).save(tmp_path / "a.bmp")
-    hashes = {pixel_hash(to_rgb(Image.open(tmp_path / name))) for name in ("a.png", "a.bmp")}
-    assert len(hashes) == 1
-    assert pixel_hash(np.zeros((2, 3), bool)) != pixel_hash(np.zeros((3, 2), bool))
+# Images with an orientation
 
 
 def test_an_exif_orientation_is_reported_and_not_applied(tmp_path):
@@ -485,7 +421,7 @@ def test_status_says_what_is_there_and_what_to_do(tmp_path):
     assert bus_row.state == "missing" and "prepare bus --from" in bus_row.next_step
     assert busi_row.next_step == "bench data fetch busi"
     assert (glas_row.state, glas_row.cases, glas_row.expected) == ("prepared", 11, 165)
-    assert glas_row.groups == 6 and ("testA", 3) in glas_row.parts
+    assert glas_row.groups == 6 and ("testA", 3) in glas_row.published_splits
 
 
 def test_status_sees_damage_and_changed_cards(tmp_path):

@@ -100,7 +100,7 @@ def test_a_network_of_another_size_is_scored_at_the_common_one(bench, matrix, ti
     result = bench("run", "-m", matrix, "--plugin", tiny, "--datasets", "busi", *SMOKE)
     assert result.returncode == 0, result.stderr
     (record,) = cells(tmp_path)
-    assert (record.provenance["network_size"], record.key.image_size) == (96, 64)
+    assert (record.network_size, record.key.image_size) == (96, 64)
     scores = record.scores("busi", "test")
     network = scores[scores["grid"] == "network"]
     assert set(zip(network["height"], network["width"], strict=True)) == {(64, 64)}
@@ -133,15 +133,15 @@ def test_a_cell_that_another_process_trains_is_left_to_it(bench, matrix, tiny, t
     stamp = (record.folder / "weights.safetensors").stat().st_mtime_ns
     request = record.provenance["request"]
     job = {
-        "op": "train", "id": record.id, "folder": str(record.folder), "device": "cpu",
-        "request": request, "request_digest": record.request, "inputs": record.inputs,
-        "train_cases": 8, "data": None, "cards": [], "plugins": [str(tiny)],
+        "op": "train", "id": record.id, "folder": str(record.folder), "request": request,
+        "request_digest": record.request, "inputs": record.inputs, "train_cases": 8,
+        "plugins": [str(tiny)],
     }  # fmt: skip
     worker = subprocess.run(
         [sys.executable, "-m", "bench.experiments.executors.worker"], input=json.dumps(job) + "\n", text=True,
         capture_output=True, check=True, env=os.environ | {"GMS_BENCH_CACHE": str(cache)},
     )  # fmt: skip
-    assert json.loads(worker.stdout.splitlines()[-1])["event"] == "result"
+    assert json.loads(worker.stdout.splitlines()[-1])["kind"] == "finished"
     assert (record.folder / "weights.safetensors").stat().st_mtime_ns == stamp
 
 
@@ -177,7 +177,7 @@ def test_failing_cells_are_recorded_and_the_others_go_on(bench, tmp_path, tiny):
         (("--set", "widht=3"), "widht.*Known settings and defaults: width=4"),
         (("--set", "recipe.batch_size=64"), "batches of 64, but busi has 8 training cases"),
         (("--methods", "tinny"), "Did you mean 'tiny'"),
-        (("--datasets", "stu"), "no cell for these choices"),
+        (("--datasets", "stu"), "no cell for these overrides"),
         (("--protocol", "cleen"), "Did you mean 'clean'"),
     ],
 )

@@ -1,6 +1,5 @@
 """The diffusion methods and GSS: exact counts, their arithmetic, and what each says of its start."""
 
-import importlib.util
 import math
 
 import pytest
@@ -11,8 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contracts import Batch, BuildContext
 from bench.core.errors import BenchError
-from bench.tokenizers import dalle
-from bench.tokenizers.builtin import DALLE
+from bench.tokenizers.dalle import DALLE
 from methods import gss, medsegdiff_v2, sdseg
 from methods.layers.diffusion import (
     Schedule,
@@ -23,9 +21,6 @@ from methods.layers.diffusion import (
     scaled_linear_betas,
 )
 from methods.layers.sdseg_weights import copy_released_unet, layer_pairs, read_weights
-
-HAS_DALLE = all(importlib.util.find_spec(name) for name in ("dall_e", "attr"))
-needs_dalle = pytest.mark.skipif(not HAS_DALLE, reason="the extra 'dalle' is not installed")
 
 
 def trainable(module: nn.Module) -> int:
@@ -73,7 +68,6 @@ def test_counts_of_sdseg():
     assert inference == pytest.approx(468.3854, abs=5e-5)
 
 
-@needs_dalle
 @pytest.mark.parametrize(
     "backbone, count, operations",
     [("swin_t", 49_764_572, 540.838), ("resnet50", 49_892_194, 563.868)],
@@ -501,26 +495,3 @@ def test_gss_refuses_a_continuous_tokenizer(kl):
 
 def test_gss_says_when_its_codes_are_not_the_papers(vq):
     assert any("32 codes of untrained-vq" in text for text in reduced(gss, vq, 64).footnotes)
-
-
-@needs_dalle
-def test_dalle_tokens_have_an_eighth_of_the_side():
-    with torch.device("meta"):
-        tokenizer = DALLE.load(weights=False)
-        tokens = tokenizer.encode_tokens(torch.empty(1, 3, 64, 64))
-        assert tokens.shape == (1, 8, 8)
-        assert tokenizer.decode_tokens(tokens).shape == (1, 3, 64, 64)
-
-
-@needs_dalle
-def test_dalle_reads_released_pickles_and_no_others(tmp_path):
-    from dall_e import Encoder
-
-    encoder = Encoder(n_hid=64, vocab_size=512)
-    torch.save(encoder, tmp_path / "encoder.pkl")
-    other = Encoder(n_hid=64, vocab_size=512)
-    dalle._fill(other, tmp_path / "encoder.pkl")
-    assert torch.equal(other.blocks.input.w, encoder.blocks.input.w)
-    (tmp_path / "bad.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(BenchError, match=r"bad\.pkl cannot be read as OpenAI's dVAE"):
-        dalle._fill(other, tmp_path / "bad.pkl")

@@ -20,21 +20,27 @@ WEIGHTS = SHARED / "tokenizers" / "taef2"
 PLUGIN = ROOT / "examples" / "taef2" / "gms_bench_taef2.py"
 
 
-@pytest.fixture(scope="module")
-def spec():
-    """The plugin's SPEC, with its folder importable as if it were installed."""
-    sys.path.insert(0, str(PLUGIN.parent))
-    from gms_bench_taef2 import SPEC
-
-    yield SPEC
-    sys.path.remove(str(PLUGIN.parent))
-
-
-def test_the_plugin_file_makes_the_tokenizer_known(monkeypatch):
+@pytest.fixture
+def spec(monkeypatch):
+    """The plugin's SPEC, as `--plugin` gives it."""
     monkeypatch.setattr(registry, "_plugin_files", [])
     registry.use_plugin_files([PLUGIN])
+    return registry.get_tokenizer("taef2")
+
+
+def test_the_plugin_file_makes_the_tokenizer_known(spec):
     found, location = registry.choose_tokenizer("continuous", "taef2@somewhere", {})
-    assert (found.name, found.role, location) == ("taef2", "continuous", "somewhere")
+    assert (found, location) == (spec, "somewhere")
+    assert spec.source_file == registry.find_tokenizer("taef2").source == PLUGIN
+
+
+def test_a_plugin_file_loads_its_network_without_a_change_of_the_search_path(spec):
+    assert str(PLUGIN.parent) not in sys.path
+    with torch.device("meta"):
+        network = spec.load(weights=False)
+    assert sys.modules[type(network).__module__].__file__ == str(
+        PLUGIN.with_name("gms_bench_taef2_network.py")
+    )
 
 
 def test_architecture_and_size_are_those_of_the_fact_sheet(spec):

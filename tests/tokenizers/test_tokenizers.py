@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bench.core.errors import BenchError
+from bench.tokenizers import builtin
 from bench.tokenizers.builtin import (
     ANY_DIFFUSERS,
     SD_VAE,
@@ -121,6 +122,23 @@ def test_a_named_location_beats_the_environment_which_beats_the_default(monkeypa
     monkeypatch.setenv("GMS_BENCH_TOKENIZER_TINY_KL", "from-the-environment")
     assert TINY_KL_SPEC.location() == "from-the-environment"
     assert TINY_KL_SPEC.location("named") == "named"
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"loader": "module:load"}, "loader is 'module:load', and must be a function"),
+        ({"name": "continuous"}, "may not be named 'continuous'.*not a role"),
+        ({"name": "mine@there"}, "may not be named 'mine@there'"),
+    ],
+)
+def test_a_spec_refuses_what_could_not_be_looked_up(change, message):
+    with pytest.raises(BenchError, match=message):
+        replace(SD_VAE, **change)
+
+
+def test_a_spec_names_the_file_of_its_loader():
+    assert SD_VAE.source_file == Path(builtin.__file__).resolve()
 
 
 def test_a_hub_id_that_is_not_in_the_cache_is_not_at_hand(tmp_path, monkeypatch):
@@ -289,6 +307,31 @@ def test_a_folder_of_another_class_is_refused_with_the_name_that_fits(folders):
     with pytest.raises(BenchError, match="describes 'VQModel'; diffusers takes AutoencoderKL or"):
         ANY_DIFFUSERS.load(str(folders["VQModel"]))
     assert ANY_DIFFUSERS.load(str(folders["AutoencoderTiny"])).factor == 8
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("{", "is no JSON"),
+        ("[1, 2]", "holds a list, not an object"),
+        ({"latent_channels": -4}, "latent_channels is -4; counts are 0 or more"),
+        ({"block_out_channels": [8, 8, 16, -16]}, r"block_out_channels is \[8, 8, 16, -16\]"),
+        ({"norm_num_groups": -4}, "norm_num_groups is -4"),
+        ({"scaling_factor": -0.18}, "scaling_factor is -0.18, not a positive number"),
+        ({"scaling_factor": 0}, "scaling_factor is 0, not a positive number"),
+        ({"scaling_factor": "1"}, "scaling_factor is '1', not a positive number"),
+        ({"block_out_channels": 8}, "describes no AutoencoderKL that diffusers"),
+        ({"norm_num_groups": 0}, "describes no AutoencoderKL that diffusers"),
+        ({"down_block_types": ["NoSuchBlock"] * 4}, "describes no AutoencoderKL that diffusers"),
+    ],
+)
+def test_a_damaged_config_is_named_with_the_rule(text, message, folders, tmp_path):
+    config = json.loads((folders["AutoencoderKL"] / "config.json").read_text())
+    damaged = text if isinstance(text, str) else json.dumps(config | text)
+    (tmp_path / "config.json").write_text(damaged)
+    (tmp_path / WEIGHTS).symlink_to(folders["AutoencoderKL"] / WEIGHTS)
+    with pytest.raises(BenchError, match=rf"config\.json.*{message}"):
+        SD_VAE.load(str(tmp_path))
 
 
 def test_half_precision_files_are_loaded_as_float32(folders, tmp_path):

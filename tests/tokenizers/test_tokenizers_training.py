@@ -1,4 +1,4 @@
-"""Training and judging tokenizers: reproducible, resumable, and measured by what comes back."""
+"""Training and evaluating tokenizers: reproducible, resumable, and measured by what comes back."""
 
 import csv
 import json
@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from bench.core.errors import BenchError
-from bench.tokenizers import codebook
+from bench.tokenizers.base import FrozenTokenizer
 from bench.tokenizers.builtin import TINY_KL_SPEC, TINY_VQ_SPEC
-from bench.tokenizers.embedded_training import corpus
+from bench.tokenizers.embedded_training import codebook, corpus
 from bench.tokenizers.embedded_training.objective import colour_loss, hard_dice, pyramid_loss
 from bench.tokenizers.embedded_training.recipes import (
     RECIPES,
@@ -22,7 +22,6 @@ from bench.tokenizers.embedded_training.recipes import (
 )
 from bench.tokenizers.embedded_training.train import WEIGHTS, TokenizerRun, rate, run_training
 from bench.tokenizers.evaluation import EvalSet, evaluate, figure, mask_set, prepared_sets
-from bench.tokenizers.frozen import FrozenTokenizer
 from bench.tokenizers.model_cards import write_training_card
 
 SHORT = {
@@ -224,7 +223,7 @@ def test_perplexity_counts_codes_in_use(use, expected):
     assert codebook.perplexity(torch.tensor(use), 4) == pytest.approx(expected)
 
 
-# -- judging ----------------------------------------------------------------------------------
+# -- evaluation -------------------------------------------------------------------------------
 
 
 class Blur(FrozenTokenizer):
@@ -266,7 +265,7 @@ def test_evaluation_reports_the_mean_and_names_the_worst_case(tmp_path):
     assert Image.open(tmp_path / "worst.png").size[0] > 500
 
 
-def test_a_bare_folder_of_masks_is_judged_without_images(tmp_path):
+def test_a_bare_folder_of_masks_is_evaluated_without_images(tmp_path):
     Image.fromarray(np.uint8(square(8, 64)) * 255).save(tmp_path / "one.png")
     cases = mask_set(tmp_path, 32)
     assert (cases.case_ids, cases.masks.shape, cases.images) == (("one",), (1, 32, 32), None)
@@ -274,7 +273,7 @@ def test_a_bare_folder_of_masks_is_judged_without_images(tmp_path):
     assert result.as_json()["datasets"][0]["psnr"] is None
 
 
-def test_the_command_judges_a_folder_of_masks(bench, tmp_path):
+def test_the_command_evaluates_a_folder_of_masks(bench, tmp_path):
     Image.fromarray(np.uint8(square(20, 64)) * 255).save(tmp_path / "one.png")
     words = ("tokenizer", "eval", "tiny-kl", "--masks", tmp_path, "--size", 64, "--out", "found")
     result = bench(*words, "--json")

@@ -1,59 +1,23 @@
 """Latents are encoded once per weights, case and view, and shared by every process."""
 
-import hashlib
 import multiprocessing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from latent_doubles import CASES, Summary, arrays
 
+from bench.core.checksums import Damaged, seal
 from bench.core.errors import BenchError
-from bench.data.arrays import CaseArrays, NativeMasks
+from bench.data.arrays import CaseArrays
+from bench.training import latents as latents_module
 from bench.training.augment import apply_view
 from bench.training.latents import SHARD, LatentSource
 
-SIZE, CASES = 16, 20
-
-
-class Summary(torch.nn.Module):
-    """A tokenizer of factor 8 that no turn leaves alone: means weighted by place."""
-
-    name, weights_hash = "summary", "ab" * 32
-    latent_channels, factor, num_tokens = 3, 8, None
-
-    def __init__(self, has_posterior: bool = False) -> None:
-        super().__init__()
-        self.has_posterior = has_posterior
-        self.batches: list[int] = []
-        self.weight = torch.nn.Parameter(torch.linspace(0.1, 2, 64).view(8, 8))
-
-    def encode(self, images):
-        self.batches.append(len(images))
-        patches = images.unfold(2, 8, 8).unfold(3, 8, 8)
-        return (patches * self.weight).mean((-1, -2))
-
-    def posterior(self, images):
-        mean = self.encode(images)
-        return mean, torch.full_like(mean, 0.25)
-
-    def decode(self, latents):
-        return latents.repeat_interleave(8, -1).repeat_interleave(8, -2)
-
-
-def arrays(count: int = CASES, seed: int = 0) -> CaseArrays:
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
-    masks = rng.random((count, SIZE, SIZE)) < 0.3
-    hashes = [hashlib.sha256(i.tobytes() + m.tobytes()) for i, m in zip(images, masks, strict=True)]
-    native = NativeMasks(np.zeros(0, np.uint8), np.zeros((0, 2), np.int64))
-    ids = tuple(f"case{i}" for i in range(count))
-    keys = tuple(h.hexdigest() for h in hashes)
-    return CaseArrays("made-up", ids, ids, images, masks, native, keys, "content")
-
 
 def source(tmp_path: Path, tokenizer: Summary | None = None, **options) -> LatentSource:
-    return LatentSource(tokenizer or Summary(), arrays(**options), tmp_path, torch.device("cpu"))
+    return LatentSource(tokenizer or Summary(), arrays(), tmp_path, torch.device("cpu"), **options)
 
 
 def batch_of(latents: LatentSource, cases: list[int], views: list[int]):
@@ -82,10 +46,104 @@ def test_views_are_encoded_and_never_turned_latents(tmp_path):
     assert (torch.rot90(plain, 1, (-2, -1)) - turned).abs().max() > 0.01
 
 
-def test_the_posteriors_deviation_comes_along(tmp_path):
+@pytest.mark.parametrize("views", [[3, 0], [-1, -1], [5, -1]])
+def test_the_deviation_is_that_of_the_images_not_of_the_masks(tmp_path, views):
     latents = source(tmp_path, Summary(has_posterior=True))
-    *_, std = latents.batch(*batch_of(latents, [1, 2], [3, -1]))
-    assert torch.equal(std, torch.full((2, 3, 2, 2), 0.25))
+    images, masks, cases, views = batch_of(latents, [1, 18], views)
+    of_images, of_masks, std = latents.batch(images, masks, cases, views)
+    mean, expected = Summary(has_posterior=True).posterior(images)
+    assert torch.allclose(of_images, mean, atol=1e-6)
+    assert torch.allclose(std, expected, atol=1e-5)
+    assert (std - (of_masks + 10)).abs().max() > 0.1
+
+
+def test_every_case_gets_its_own_latents(tmp_path):
+    """More cases than a shard, in no order, and all different."""
+    latents = source(tmp_path)
+    cases = [19, 2, 16, 0, 15, 7]
+    images, masks, at, views = batch_of(latents, cases, [0] * 6)
+    of_images, of_masks, _ = latents.batch(images, masks, at, views)
+    for row, case in enumerate(cases):
+        image = torch.from_numpy(latents.arrays.images[case]).permute(2, 0, 1)[None].float() / 255
+        mask = torch.from_numpy(latents.arrays.masks[case])[None, None].float()
+        assert torch.allclose(of_images[row : row + 1], Summary().encode(image), atol=1e-6)
+        assert torch.allclose(
+            of_masks[row : row + 1], Summary().encode(mask.expand(-1, 3, -1, -1)), atol=1e-6
+        )
+    assert torch.equal(latents.images(cases), of_images)
+
+
+def test_changed_pictures_are_encoded_and_stored_latents_are_not_used_for_them(tmp_path):
+    """View -1: noise or blur changed the picture, so its latents are its own."""
+    latents = source(tmp_path)
+    images, masks, cases, _ = batch_of(latents, [4, 17], [0, 0])
+    noisy = (images + 0.3 * torch.rand(images.shape)).clamp(0, 1)
+    found, *_ = latents.batch(noisy, masks, cases, torch.tensor([-1, -1]))
+    assert torch.allclose(found, Summary().encode(noisy), atol=1e-6)
+    assert (found - latents.images([4, 17])).abs().max() > 0.01
+
+
+# What the method does not read is not encoded
+
+
+@pytest.mark.parametrize(
+    "kinds, encoded", [(("image",), CASES), (("mask",), CASES), (("mask", "image"), 2 * CASES)]
+)
+@pytest.mark.parametrize("view", [0, -1])
+def test_only_the_kinds_asked_for_are_encoded_and_given(tmp_path, kinds, encoded, view):
+    latents = source(tmp_path, Summary(has_posterior=True), kinds=kinds)
+    images, masks, *rest = batch_of(latents, list(range(CASES)), [view] * CASES)
+    of_images, of_masks, std = latents.batch(images, masks, *rest)
+    assert sum(latents.tokenizer.batches) == encoded
+    assert (of_images is None, of_masks is None, std is None) == (
+        "image" not in kinds,
+        "mask" not in kinds,
+        "image" not in kinds,
+    )
+    mean, deviation = Summary().posterior(images)
+    if of_images is not None:
+        assert torch.allclose(of_images, mean, atol=1e-6)
+        assert torch.allclose(std, deviation, atol=1e-5)
+    if of_masks is not None:
+        expected = Summary().encode(masks.expand(-1, 3, -1, -1))
+        assert torch.allclose(of_masks, expected, atol=1e-6)
+
+
+def test_the_order_of_kinds_does_not_matter_and_other_kinds_have_other_files(tmp_path):
+    source(tmp_path, kinds=("image", "mask")).images([0])
+    same = source(tmp_path, kinds=("mask", "image"))
+    same.images([0])
+    assert same.counts()["misses"] == 0
+    other = source(tmp_path, kinds=("image",))
+    other.images([0])
+    assert other.counts()["misses"] == SHARD
+
+
+@pytest.mark.parametrize("kinds", [(), ("images",), ("image", "text")])
+def test_unknown_kinds_are_refused(tmp_path, kinds):
+    with pytest.raises(ValueError, match="are not one or more of image, mask"):
+        source(tmp_path, kinds=kinds)
+
+
+def test_latents_of_images_need_a_source_of_images(tmp_path):
+    with pytest.raises(ValueError):
+        source(tmp_path, kinds=("mask",)).images([0])
+
+
+def test_stored_latents_are_computed_in_float32_and_others_in_the_precision_of_the_cell(tmp_path):
+    class Recording(Summary):
+        def encode(self, images):
+            seen.append(torch.is_autocast_enabled("cpu"))
+            return super().encode(images)
+
+    seen: list[bool] = []
+    latents = source(tmp_path, Recording(), precision="bf16")
+    latents.batch(*batch_of(latents, [0], [0]))
+    latents.batch(*batch_of(latents, [0], [-1]))
+    assert seen == [False, True]
+
+
+# The cache
 
 
 def test_a_second_cell_encodes_nothing_and_counts_its_hits(tmp_path):
@@ -150,17 +208,80 @@ def test_two_processes_fill_one_cache_and_read_the_same(tmp_path):
     for worker in workers:
         worker.join(60)
     assert np.array_equal(one, two)
-    files = sorted(tmp_path.rglob("*"))
-    assert [f.suffix for f in files if f.is_file()] == [".npy"] * 6  # and no temporary file
+    files = sorted(f.suffix for f in tmp_path.rglob("*") if f.is_file())
+    assert files == [".npy"] * 6 + [".sha256"] * 6  # and no temporary file
     alone = source(tmp_path / "alone")
     assert np.array_equal(alone.images(range(CASES), view=2).numpy(), one)
 
 
-def test_a_damaged_file_is_named_and_not_used(tmp_path):
-    source(tmp_path).images([0])
-    file = next(tmp_path.rglob("*.npy"))
+def shortened(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(BenchError, match=f"{file.name} is damaged.*Delete it"):
+
+
+def overwritten(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1] + b"\x07")
+
+
+def no_array(file: Path) -> None:
+    file.write_bytes(b"\x00\xff" * 100)
+
+
+def without_checksum(file: Path) -> None:
+    file.with_name(f"{file.name}.sha256").unlink()
+
+
+def sealed_but_of_another_shape(file: Path) -> None:
+    np.save(file, np.zeros((SHARD, 2, 3, 2, 1), np.float32))
+    seal(file)
+
+
+def sealed_but_of_another_type(file: Path) -> None:
+    np.save(file, np.load(file).astype(np.float64))
+    seal(file)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        shortened,
+        overwritten,
+        no_array,
+        without_checksum,
+        sealed_but_of_another_shape,
+        sealed_but_of_another_type,
+    ],
+)
+def test_a_damaged_file_is_named_set_aside_and_encoded_again(tmp_path, caplog, damage):
+    before = source(tmp_path).images([0, 1])
+    file = next(tmp_path.rglob("*.npy"))
+    damage(file)
+
+    again = source(tmp_path)
+    assert torch.equal(again.images([0, 1]), before)
+    assert again.counts() == {"hits": 1, "misses": SHARD, "on_the_fly": 0}
+    (warning,) = caplog.messages
+    assert str(file) in warning
+    assert warning.endswith(f"It is kept as {file.name}.damaged and made anew.")
+    assert file.with_name(f"{file.name}.damaged").exists()
+
+    third = source(tmp_path)
+    third.images([0, 1])
+    assert third.counts()["misses"] == 0 and len(caplog.messages) == 1
+
+
+def test_a_missing_file_is_encoded_again_without_a_warning(tmp_path, caplog):
+    before = source(tmp_path).images([0])
+    next(tmp_path.rglob("*.npy")).unlink()
+    assert torch.equal(source(tmp_path).images([0]), before)
+    assert caplog.messages == []
+
+
+def test_a_disk_that_changes_what_is_written_is_named(tmp_path, monkeypatch):
+    def broken(path):
+        raise Damaged(f"{path} does not have its sha256")
+
+    monkeypatch.setattr(latents_module, "verify", broken)
+    with pytest.raises(BenchError, match="although it was just written. Check the disk"):
         source(tmp_path).images([0])
 
 

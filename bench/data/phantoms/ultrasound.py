@@ -1,4 +1,4 @@
-"""Breast B-mode ultrasound as seen by two scanners (looks ``busi`` and ``bus``).
+"""Breast B-mode ultrasound as seen by two scanners (styles ``busi`` and ``bus``).
 
 Both share one anatomy: skin, fat, gland, muscle and chest wall with a hypoechoic lesion. They
 differ in what a scanner decides: speckle cell, compression, depth gain, framing and zoom.

@@ -77,7 +77,7 @@ def require_same_training(table: str, records: Sequence[CellRecord]) -> None:
     """
     for train in sorted({record.key.train for record in records}):
         own = [record for record in records if record.key.train == train]
-        for name in sorted({name for record in own for name in record.inputs} - {"code"}):
+        for name in ("data", "split"):
             if len({record.inputs.get(name) for record in own}) > 1:
                 raise BenchError(
                     f"Table {table!r} would mix cells trained on different versions of {train!r}: "

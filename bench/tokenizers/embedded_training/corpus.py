@@ -1,6 +1,6 @@
 """Procedural pictures and masks on which the embedded tokenizers are trained.
 
-No real image is involved: the real ones judge. Pictures are phantoms of all styles, dead leaves,
+No real image is involved: those are for evaluation. Pictures are phantoms of all styles, dead leaves,
 textures, speckle, gradients, shapes and text; masks are phantom masks, blobs, many components,
 thin tools, holes, letters, border-touching and wholly empty or full ones. A tokenizer trained on
 dead leaves and noise transfers to photographs (Baradad et al. 2021, arXiv:2106.05963).

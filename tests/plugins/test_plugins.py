@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from bench import registry
-from bench.conformance.check import check_method
 from bench.core.errors import BenchError
 from bench.registry import get_method, use_plugin_files
 
-PACKAGE = Path(__file__).parents[1] / "plugin_package"
+PACKAGE = Path(__file__).parent / "package"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -83,23 +82,3 @@ def test_a_plugin_file_needs_no_installation(tmp_path):
     assert get_method("my_line").title == "Colour Line"
     with pytest.raises(BenchError, match="No method named 'my_lin'. Did you mean 'my_line'"):
         get_method("my_lin")
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("SPECS = ()\n", "defines no SPEC"),
-        ("import no_such_module\n", "fails to import.*no_such_module"),
-    ],
-)
-def test_a_file_that_is_no_plugin_says_what_is_missing(text, message, tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.registry._plugin_files", [])
-    file = tmp_path / "broken.py"
-    file.write_text(text)
-    with pytest.raises(BenchError, match=message):
-        check_method(str(file))
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(BenchError, match="No plugin file .*absent.py"):
-        check_method(str(tmp_path / "absent.py"))

@@ -1,0 +1,201 @@
+"""The meaning of pixels: literal mask files under both rules, images of every mode, hashes."""
+
+import numpy as np
+import pytest
+from data_doubles import picture
+from PIL import Image
+
+from bench.data.pixels import (
+    PixelError,
+    levels,
+    load,
+    orientation,
+    pack,
+    pixel_hash,
+    to_mask,
+    to_rgb,
+    unpack,
+)
+
+RULES = [
+    ("L", [[0, 127], [128, 255]], "> 127", [[0, 0], [1, 1]]),
+    ("L", [[0, 1], [2, 255]], "> 0", [[0, 1], [1, 1]]),
+    ("1", [[0, 1], [1, 0]], "> 127", [[0, 1], [1, 0]]),
+    ("RGB", [[(0, 0, 0), (255, 0, 0)], [(0, 0, 90), (9, 9, 9)]], "> 127", [[0, 1], [0, 0]]),
+    ("RGBA", [[(0, 0, 0, 255), (255, 255, 255, 255)]] * 2, "> 127", [[0, 1], [0, 1]]),
+    ("I;16", [[0, 1], [300, 2]], "> 0", [[0, 1], [1, 1]]),
+    ("I;16", [[0, 65535], [30000, 40000]], "> 127", [[0, 1], [0, 1]]),
+]
+
+
+@pytest.mark.parametrize("mode, values, rule, expected", RULES)
+def test_masks_of_every_mode(tmp_path, mode, values, rule, expected):
+    dtype = bool if mode == "1" else np.uint16 if mode == "I;16" else np.uint8
+    Image.fromarray(np.array(values, dtype)).save(tmp_path / "m.png")
+    with Image.open(tmp_path / "m.png") as stored:
+        assert stored.mode == mode
+        assert to_mask(stored, rule).astype(int).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "palette, expected",
+    [
+        ([0, 0, 0, 128, 0, 0, 0, 64, 0], [[0, 1], [1, 0]]),  # colours are labels: index > 0
+        ([0, 0, 0, 1, 1, 1, 2, 2, 2], [[0, 1], [1, 0]]),  # dark greys are labels too
+        ([255, 255, 255, 0, 0, 0, 0, 0, 0], [[1, 0], [0, 1]]),  # black and white, inverted
+    ],
+)
+def test_palette_masks(tmp_path, palette, expected):
+    image = Image.fromarray(np.array([[0, 1], [2, 0]], np.uint8), "P")
+    image.putpalette(palette)
+    image.save(tmp_path / "m.png")
+    with Image.open(tmp_path / "m.png") as stored:
+        assert stored.mode == "P"
+        assert (levels(stored) > 127).astype(int).tolist() == expected
+
+
+def test_a_mask_rule_that_keeps_nothing_is_refused_not_applied():
+    with pytest.raises(PixelError, match=r"levels up to 1.*'> 127' keeps none.*'> 0'"):
+        to_mask(Image.fromarray(np.array([[0, 1]], np.uint8)), "> 127")
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        (np.array([[0, 65535]], np.uint16), [[[0] * 3, [255] * 3]]),
+        (np.array([[0, 200]], np.uint16), [[[0] * 3, [200] * 3]]),
+        (np.array([[7, 200]], np.uint8), [[[7] * 3, [200] * 3]]),
+        (np.array([[[1, 2, 3, 0]]], np.uint8), [[[1, 2, 3]]]),
+    ],
+    ids=["16 bit", "8 bit in 16", "grey", "alpha dropped"],
+)
+def test_images_of_every_mode_become_rgb(values, expected):
+    assert to_rgb(Image.fromarray(values)).tolist() == expected
+
+
+def test_pixel_hashes_are_of_pixels_not_of_files(tmp_path):
+    picture(1).save(tmp_path / "a.png")
+    picture(1).save(tmp_path / "a.bmp")
+    hashes = {pixel_hash(to_rgb(Image.open(tmp_path / name))) for name in ("a.png", "a.bmp")}
+    assert len(hashes) == 1
+    assert pixel_hash(np.zeros((2, 3), bool)) != pixel_hash(np.zeros((3, 2), bool))
+
+
+# Thresholds
+
+
+@pytest.mark.parametrize(
+    "values, rule, expected",
+    [
+        ([126, 127, 128, 255], "> 127", [0, 0, 1, 1]),
+        ([0, 1, 2, 127, 128, 255], "> 0", [0, 1, 1, 1, 1, 1]),
+        ([0, 0, 0], "> 127", [0, 0, 0]),  # a case without foreground is no error
+        ([0, 0, 0], "> 0", [0, 0, 0]),
+    ],
+)
+def test_a_rule_is_strictly_above_its_level(values, rule, expected):
+    mask = to_mask(Image.fromarray(np.array([values], np.uint8)), rule)
+    assert mask.dtype == np.bool_ and mask[0].astype(int).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        ([0, 127, 128, 255], [0, 127, 128, 255]),  # 8 bits in a 16-bit file: as stored
+        ([0, 255, 256], [0, 1, 1]),  # one value above 255: 16 bits, divided by 257
+        ([0, 32639, 32768, 65535], [0, 127, 128, 255]),
+        ([1, 300], [1, 1]),  # instance 1 of 300 stays foreground
+        ([0, 385, 386, 65535], [0, 1, 2, 255]),
+    ],
+)
+def test_levels_of_16_bit_masks(values, expected):
+    image = Image.fromarray(np.array([values], np.uint16))
+    assert levels(image)[0].tolist() == expected
+
+
+@pytest.mark.parametrize("bad", [-1.0, 65536.0, float("nan"), float("inf")])
+def test_values_outside_16_bits_are_refused(bad):
+    image = Image.fromarray(np.array([[0, bad]], np.float32))
+    for read in (levels, to_rgb):
+        with pytest.raises(PixelError, match=r"has values .*; 0\.\.65535 are allowed"):
+            read(image)
+
+
+def test_floating_point_images_are_rounded():
+    image = Image.fromarray(np.array([[0, 1.4, 1.6, 254.6]], np.float32))
+    assert to_rgb(image)[0, :, 0].tolist() == [0, 1, 2, 255]
+    image = Image.fromarray(np.array([[65535.0, 256.0]], np.float32))
+    assert to_rgb(image)[0, :, 0].tolist() == [255, 1]
+
+
+def test_a_16_bit_image_without_values_above_255_is_an_8_bit_one():
+    for values, expected in (([0, 255], [0, 255]), ([0, 256], [0, 1])):
+        image = Image.fromarray(np.array([values], np.uint16))
+        assert to_rgb(image)[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "colours, expected",
+    [
+        ([(0, 0, 0), (128, 128, 128)], [0, 128]),  # grey and one bright: the colours are levels
+        ([(0, 0, 0), (127, 127, 127)], [0, 255]),  # none above 127: labels
+        ([(0, 0, 0), (255, 255, 254)], [0, 255]),  # not grey: labels
+        ([(255, 255, 255), (0, 0, 0)], [255, 0]),
+        ([(255, 0, 0), (0, 0, 0)], [0, 255]),  # labels, whatever their colours
+    ],
+)
+def test_palettes_are_levels_or_labels(colours, expected):
+    image = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    image.putpalette([value for colour in [*colours, (9, 200, 9)] for value in colour])
+    assert levels(image)[0].tolist() == expected  # the third colour does not occur
+
+
+def test_grey_with_alpha_and_colour_masks():
+    grey = Image.fromarray(np.array([[[0, 255], [200, 0]]], np.uint8), "LA")
+    assert levels(grey).tolist() == [[0, 200]]
+    colour = Image.fromarray(np.array([[[0, 128, 9], [127, 0, 0]]], np.uint8))
+    assert levels(colour).tolist() == [[128, 127]]
+    assert to_mask(colour, "> 127").tolist() == [[True, False]]
+
+
+def test_a_missing_a_truncated_and_a_foreign_file(tmp_path):
+    with pytest.raises(PixelError, match="^does not exist$"):
+        load(tmp_path / "none.png")
+    picture(1).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    for text in (content[: len(content) // 2], b"<html>", b""):
+        (tmp_path / "b.png").write_bytes(text)
+        with pytest.raises(PixelError, match="cannot be decoded .*; it is truncated or no image"):
+            load(tmp_path / "b.png")
+
+
+def test_orientation_is_1_where_there_is_none(tmp_path):
+    assert orientation(picture(1)) == 1
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(1).save(tmp_path / "a.jpg", exif=exif)
+    assert orientation(load(tmp_path / "a.jpg")) == 6
+
+
+# Bits and hashes
+
+
+def test_bits_are_rows_without_padding_between_them():
+    mask = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1]], bool)
+    assert pack(mask).tolist() == [0b10100011, 0b10000000]
+    assert unpack(pack(mask), 3, 3).tolist() == mask.tolist()
+    assert len(pack(np.zeros((4, 4), bool))) == 2 and len(pack(np.zeros((1, 17), bool))) == 3
+
+
+def test_hashes_are_pinned_and_tell_shape_type_and_values_apart():
+    """Every content hash is made of them: when this fails, raise VERSION in `bench.data.pixels`."""
+    mask = np.array([[1, 0], [0, 1]], bool)
+    image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    assert (pixel_hash(mask)[:12], pixel_hash(image)[:12]) == (
+        "e16b899e691e",
+        "18276e062847",
+    )
+    assert pixel_hash(image[:, ::-1]) != pixel_hash(image)
+    assert pixel_hash(image.reshape(1, 4, 3)) != pixel_hash(image)
+    assert pixel_hash(mask.astype(np.uint8)) != pixel_hash(mask)
+    assert pixel_hash(np.asfortranarray(image)) == pixel_hash(image)

@@ -1,0 +1,132 @@
+"""Which cases a cell trains on, validates on and is scored against."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from training_doubles import CPU, STEADY, squares
+
+from bench.data.splits import Split
+from bench.method import Method
+from bench.training.fit import TrainingData, fit
+
+TWENTY = squares(20)  # no two cases alike
+IDS = TWENTY.case_ids
+SPLIT = Split("squares", "published", 0, train=IDS[:8], val=IDS[8:17], test=IDS[17:])
+
+
+class Blind(Method):
+    """Remembers the images that it trains on, and predicts the bright pixels, moved by `error`."""
+
+    error = 0
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.trained: list[torch.Tensor] = []
+        self.predicted: list[torch.Tensor] = []
+
+    def loss(self, batch):
+        self.trained.append(batch.images)
+        return {"loss": self.weight.sum()}
+
+    def predict(self, images):
+        self.predicted.append(images)
+        return (images.amin(1, keepdim=True) > 0.5).float().roll(self.error, -1)
+
+
+def fitted(method=None, target=TWENTY, split=SPLIT, selection="last", latents=None, **changes):
+    method = method or Blind()
+    recipe = STEADY.model_copy(update={"steps_per_epoch": None} | changes)
+    data = TrainingData(TWENTY, target, split, latents)
+    trained = fit(
+        method,
+        data,
+        recipe,
+        CPU,
+        selection=selection,
+        validate_every=1,
+        seed=0,
+        resume_file=None,
+        on_progress=lambda event: None,
+    )
+    return method, trained.history[-1]
+
+
+def cases_in(batches) -> list[str]:
+    """The ids of the cases that images belong to, in their order."""
+    known = {image.tobytes(): case for image, case in zip(TWENTY.images, IDS, strict=True)}
+    pixels = (torch.cat(batches).permute(0, 2, 3, 1) * 255).round().byte().numpy()
+    return [known[image.tobytes()] for image in pixels]
+
+
+def test_the_training_cases_train_and_no_other():
+    method, _ = fitted(epochs=3)
+    drawn = cases_in(method.trained)
+    assert len(drawn) == 3 * 8 and sorted(set(drawn)) == sorted(SPLIT.train)
+
+
+@pytest.mark.parametrize(
+    "selection, val, scored",
+    [
+        ("last", SPLIT.val, {}),
+        ("best-val", SPLIT.val, {"val_dsc": SPLIT.val}),
+        ("best-test", SPLIT.val, {"val_dsc": SPLIT.val, "test_dsc": SPLIT.test}),
+        ("best-test", (), {"test_dsc": SPLIT.test}),
+    ],
+)
+def test_a_selection_rule_scores_its_own_cases_during_training(selection, val, scored):
+    split = Split("squares", "published", 0, train=SPLIT.train, val=val, test=SPLIT.test)
+    method, row = fitted(split=split, selection=selection)
+    expected = [case for cases in scored.values() for case in cases]
+    assert (cases_in(method.predicted) if method.predicted else []) == expected
+    measured = {name for name in ("val_dsc", "test_dsc") if not np.isnan(row[name])}
+    assert measured == set(scored)
+    assert all(row[name] == 1.0 for name in measured)  # every case against its own mask
+
+
+def test_validation_scores_against_the_masks_of_the_common_size():
+    """The network's 16 px masks enlarged to 32 px: bilinear corners differ, most pixels agree."""
+    large = replace(TWENTY, masks=TWENTY.masks.repeat(2, axis=1).repeat(2, axis=2))
+    _, row = fitted(target=large, selection="best-val")
+    assert 0.9 < row["val_dsc"] < 1.0
+
+
+def test_validation_notices_a_wrong_prediction():
+    """Squares of 6 px moved by 3 px: 2 x 18 / 72."""
+
+    class Moved(Blind):
+        error = 3
+
+    _, row = fitted(Moved(), selection="best-val")
+    assert row["val_dsc"] == pytest.approx(0.5, abs=0.1)  # at the right edge they wrap around
+
+
+class Stored:
+    """Latents that tell which case they are of."""
+
+    def __init__(self):
+        self.asked: list[int] = []
+
+    def batch(self, images, masks, cases, views):
+        return None, None, None
+
+    def images(self, cases, view=0):
+        self.asked += [int(case) for case in cases]
+        return torch.from_numpy(TWENTY.masks[cases]).float()[:, None]
+
+
+def test_validation_predicts_from_stored_latents_where_the_method_can():
+    class FromLatents(Blind):
+        def predict_latents(self, image_latents):
+            return image_latents
+
+    stored = Stored()
+    method, row = fitted(FromLatents(), selection="best-val", latents=stored)
+    assert stored.asked == list(range(8, 17)) and method.predicted == []
+    assert row["val_dsc"] == 1.0
+    unread = Stored()
+    method, _ = fitted(Blind(), selection="best-val", latents=unread)
+    assert unread.asked == [] and cases_in(method.predicted) == list(SPLIT.val)
