@@ -314,6 +314,25 @@ def test_a_power_with_a_wrong_value_is_an_error(powers, message):
         contract.declared_powers_are_valid(subject)
 
 
+class ReadsMaskLatents(Fine):
+    """Its loss reads the latents of masks."""
+
+    def loss(self, batch):
+        return {"loss": super().loss(batch)["loss"] + batch.mask_latents.mean() * 0}
+
+
+def test_latents_that_are_not_declared_are_not_in_the_batch():
+    declared = type("Declared", (ReadsMaskLatents,), {"latent_inputs": ("mask",)})
+    with subject_of(declared, tokenizer="continuous") as subject:
+        assert contract.loss_is_finite(subject)
+        batch = subject.batch(2)
+        assert (batch.image_latents, batch.image_latents_std) == (None, None)
+        assert batch.mask_latents.shape[:2] == (2, subject.tokenizer.latent_channels)
+    undeclared = subject_of(ReadsMaskLatents, tokenizer="continuous")
+    with undeclared as subject, pytest.raises(AttributeError, match="'NoneType' object has no"):
+        contract.loss_is_finite(subject)
+
+
 def test_parameters_of_a_network_are_named_as_its_author_names_them():
     class Spared(Plain):
         unused_parameters = ("spare.weight",)
