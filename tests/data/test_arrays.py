@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -317,6 +318,15 @@ def test_a_damaged_entry_is_named_set_aside_and_built_again(tmp_path, folder, ca
     caplog.clear()
     load_arrays(folder, 8, tmp_path / "cache")
     assert caplog.messages == []
+
+
+def test_two_processes_that_find_the_same_damage_agree(tmp_path, folder):
+    first = load_arrays(folder, 8, tmp_path / "cache").images.copy()
+    overwritten(entry(tmp_path / "cache"))
+    with ThreadPoolExecutor(4) as pool:
+        loads = [pool.submit(load_arrays, folder, 8, tmp_path / "cache") for _ in range(4)]
+    assert all((load.result().images == first).all() for load in loads)
+    assert not load_arrays(folder, 8, tmp_path / "cache").masks[-1, -1, -1]
 
 
 def test_a_damaged_entry_is_not_used_where_it_cannot_be_built_again(tmp_path, folder):

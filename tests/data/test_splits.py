@@ -62,9 +62,10 @@ def test_a_split_depends_on_seed_and_ids_not_on_the_order_of_cases(scheme):
 
 def test_a_splits_hash_is_pinned():
     # Cells are stored under it: a change here orphans every stored result.
-    split = make_split(index_of(10), "random80", seed=0)
+    split = make_split(index_of(10), "random80", seed=0, val_share=0.2)
     assert split.test == ("c005", "c009")
     assert split.hash.startswith("e5546ec2310e")
+    assert make_split(index_of(10), "random80") == split
 
 
 @pytest.mark.parametrize("scheme", ["random80", "grouped", "published"])

@@ -450,6 +450,16 @@ def test_scale_is_the_factor_of_the_objects_size_drawn_between_its_bounds():
     assert 0.47 < min(sides) < 0.6 and 0.9 < max(sides) < 1.03
 
 
+def test_a_scaled_and_rotated_square_stays_a_square():
+    masks = square_at(20, 20, side=24, size=64).repeat(8, 1, 1, 1)
+    how = Augmentation(affine_p=1.0, rotate=180, scale=(0.5, 0.5))
+    moved = augment(masks.repeat(1, 3, 1, 1), masks, how, generator())[1]
+    for one in moved:
+        assert float(one.sum()) == pytest.approx(144, rel=0.06)
+        rows, columns = one[0].any(1).sum(), one[0].any(0).sum()
+        assert abs(int(rows) - int(columns)) <= 1  # as high as it is wide at every angle
+
+
 def test_images_move_bilinearly_or_to_the_nearest_pixel():
     masks = square_at(12, 12)
     images = masks.expand(1, 3, 32, 32)
