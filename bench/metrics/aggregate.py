@@ -9,7 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
-from bench.metrics.empty import overlap_when_empty
+from bench.metrics.overlap import dice, iou
 
 Metric = Literal["dsc", "iou", "hd95", "hd95_directed"]
 METRICS: tuple[Metric, ...] = ("dsc", "iou", "hd95", "hd95_directed")
@@ -72,7 +72,6 @@ def _pooled(rows: pd.DataFrame, metric: Metric) -> float | None:
     """DSC or IoU of the summed counts, None for a distance."""
     if metric not in ("dsc", "iou"):
         return None
-    tp, wrong = int(rows["tp"].sum()), int(rows["fp"].sum() + rows["fn"].sum())
-    if tp + wrong == 0:
-        return overlap_when_empty("both")
-    return 2 * tp / (2 * tp + wrong) if metric == "dsc" else tp / (tp + wrong)
+    tp, fp, fn = (int(rows[name].sum()) for name in ("tp", "fp", "fn"))
+    overlap = dice if metric == "dsc" else iou
+    return overlap(tp, tp + fp, tp + fn)
