@@ -5,7 +5,8 @@ Its `build(settings, context)` returns a `torch.nn.Module` of one of two kinds:
 
 - a *network*: `forward(images) -> logits` (N, 1, H, W). The harness supplies the recipe's loss
   and the sigmoid.
-- a *full method*: has `loss(batch) -> {"loss": scalar, ...}` and `predict(images) -> probs`.
+- a *method*: a subclass of `bench.method.Method`, which has an objective of its own and says what
+  else can be overridden.
 
 images: float32 in [0, 1], (N, 3, H, W). masks: float32 in {0, 1}, (N, 1, H, W).
 probs: float32 in [0, 1], (N, 1, H, W).
@@ -13,13 +14,22 @@ probs: float32 in [0, 1], (N, 1, H, W).
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from bench.core.errors import unknown_name
 from bench.core.frozen import Frozen
 from bench.recipes import SHARED, Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+LatentKind = Literal["image", "mask"]
+"""What a tokenizer encodes for a training batch."""
+
+PRESETS = ("light", "minimal")
+"""Names of a method's presets: settings for less work, without downloads. "minimal" adds its own
+entries to those of "light"."""
 
 
 class Settings(Frozen):
@@ -46,8 +56,9 @@ class Batch:
     """One training batch on the device.
 
     images: float32 in [0, 1], (N, 3, H, W); masks: float32 in {0, 1}, (N, 1, H, W).
-    image_latents, mask_latents: float32 (N, C, H/f, W/f), given only to methods with a tokenizer.
-    image_latents_std: the posterior's standard deviation, where the tokenizer has one.
+    image_latents, mask_latents: float32 (N, C, H/f, W/f), None unless the method's `latent_inputs`
+        name them.
+    image_latents_std: standard deviation of the images' posterior, where the tokenizer has one.
     """
 
     images: "Tensor"
@@ -77,10 +88,10 @@ class SizeRule:
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """Everything the harness knows of a method before building it.
+    """What the harness reads of a method before building it.
 
     name: as typed by users; title: as printed in tables; family: the tables' row group.
-    build: `(settings, context) -> nn.Module`.
+    build: `(settings, context) -> nn.Module`, a network or a `bench.method.Method`.
     recipe: the native recipe, as the method's authors train it.
     tokenizer: the role of tokenizer it needs, "continuous" or "discrete" (the profile names which
         tokenizer plays that role), or None.
@@ -89,6 +100,7 @@ class MethodSpec:
     summary, citation, upstream, licence: what `bench describe` prints.
     count_explanation: why the exact count differs from the paper's printed one, if it does.
     reduced: settings under which the contract test can overfit on a CPU in seconds.
+    presets: settings for profiles that ask for less work without downloads, by a name of `PRESETS`.
     """
 
     name: str
@@ -106,32 +118,19 @@ class MethodSpec:
     reference_tokenizer: str | None = None
     count_explanation: str = ""
     reduced: dict[str, Any] = field(default_factory=dict)
+    presets: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def preset(self, name: str | None) -> dict[str, Any]:
+        """The settings that a profile's preset changes; {} for None and where nothing is declared.
 
-@runtime_checkable
-class FullMethod(Protocol):
-    """A method with its own objective."""
-
-    def loss(self, batch: Batch) -> "dict[str, Tensor]":
-        """Scalars by name; "loss" is what the optimizer minimises, the others are logged."""
-        ...
-
-    def predict(self, images: "Tensor") -> "Tensor":
-        """Probabilities float32 in [0, 1], (N, 1, H, W), of images (N, 3, H, W) in [0, 1].
-
-        Randomness is drawn from torch's global generator, which the harness seeds per call.
+        Raises BenchError for a name that is not in `PRESETS`.
         """
-        ...
-
-    # Optional, looked up by name:
-    # predict_latents(image_latents) -> probs: predict from cached latents of the images.
-    # predict_step(images) -> Tensor: what one inference costs, for GMACs and latency, where
-    #     predict() runs many sampling steps.
-    # latent_inputs: which of ("image", "mask") its loss reads as latents; both if not said. What
-    #     is not read is not encoded.
-    # unused_parameters: names of parameters that never receive a gradient.
-    # head_parameters: how the names of the parameters begin that learn at `head_lr` times the rate.
-    # footnotes: remarks that every table prints below a row of this method.
+        if name is None:
+            return {}
+        if name not in PRESETS:
+            raise unknown_name("preset", name, PRESETS)
+        own = self.presets.get(name, {})
+        return self.presets.get("light", {}) | own if name == "minimal" else dict(own)
 
 
 class Tokenizer(Protocol):

@@ -48,7 +48,7 @@ class Profile(Frozen):
     compile: bool = False
     validate_every: int = Field(gt=0)  # epochs
     tokenizers: dict[Literal["continuous", "discrete"], str]
-    settings: dict[str, dict[str, Any]] = {}  # per method
+    preset: Literal["light", "minimal"] | None = None  # which of a method's own presets applies
     recipe: dict[str, Any] = {}  # changes to every recipe
 
 

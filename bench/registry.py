@@ -1,44 +1,67 @@
-"""Finding methods, tokenizers and cards by name, the shipped ones and a plugin's alike.
+"""Finding methods and tokenizers by name, the shipped ones and a plugin's alike.
 
-Names and summaries are known without importing a method's module, since that imports torch, which
-takes seconds.
+A name has one meaning: a plugin that takes a registered one is refused. One lookup, `find_method`,
+gives both the spec that runs and the file whose code is digested. Names and summaries are read
+without importing a method's module, since that imports torch, which takes seconds.
 """
 
 import ast
 import importlib.util
-import sys
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from bench.contracts import MethodSpec
 from bench.core.errors import BenchError, unknown_name
+from bench.core.plugin_files import import_file
 
 METHODS, FAMILIES, TOKENIZERS = "bench.methods", "bench.method_families", "bench.tokenizers"
+KINDS = {METHODS: "method", TOKENIZERS: "tokenizer"}
 
 _plugin_files: list[Path] = []  # in the order given by --plugin
 
 
+@dataclass(frozen=True)
+class Registered:
+    """What a name stands for.
+
+    source: the Python file that defines it, found without importing it. load: gives its spec.
+    """
+
+    name: str
+    source: Path
+    load: Callable[[], Any]
+
+
+# -- where names come from --------------------------------------------------------------------
+
+
 @cache
 def _entries(group: str) -> dict[str, EntryPoint]:
+    """The entry points of installed packages by name; BenchError where two differ."""
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
         other = found.setdefault(entry.name, entry)
         if other.value != entry.value:
             raise BenchError(
-                f"Two installed packages register {entry.name!r} in {group}: {other.value} and "
-                f"{entry.value}. Uninstall one of them or rename its entry point."
+                f"Two installed packages register {entry.name!r} in {group}: {_place(other)} and "
+                f"{_place(entry)}. Uninstall one of them or rename its entry point."
             )
     return found
 
 
-def use_plugin_files(files: Iterable[Path]) -> None:
-    """Make `--plugin FILE`s known; each defines SPEC or SPECS at module level.
+def _place(entry: EntryPoint) -> str:
+    return f"{entry.value} of {entry.dist.name}" if entry.dist is not None else entry.value
 
-    Raises BenchError when a file is missing, fails to import or defines neither.
+
+def use_plugin_files(files: Iterable[Path]) -> None:
+    """Register `--plugin FILE`s; each defines SPEC or SPECS at module level.
+
+    Raises BenchError when a file is missing. What a file defines is read, and refused where it
+    is wrong, at the first look-up of a name.
     """
     for file in files:
         path = file.resolve()
@@ -53,96 +76,119 @@ def plugin_files() -> tuple[Path, ...]:
     return tuple(_plugin_files)
 
 
-@cache
-def _import_file(path: Path) -> ModuleType:
-    name = f"bench_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise BenchError(f"Plugin {path.name} fails to import: {error!r}. Fix the file.") from error
-    return module
+def _plugins(group: str) -> dict[str, tuple[Path, Any]]:
+    """(file, spec) by name of what the plugin files add to a group.
 
-
-def _plugin_specs(kind: type | None = None) -> dict[str, Any]:
-    specs: dict[str, Any] = {}
+    Raises BenchError when a file fails to import, defines no spec, or takes a registered name.
+    """
+    found: dict[str, dict[str, tuple[Path, Any]]] = {METHODS: {}, TOKENIZERS: {}}
     for path in _plugin_files:
-        module = _import_file(path)
-        found = [getattr(module, "SPEC", None), *getattr(module, "SPECS", ())]
-        found = [spec for spec in found if spec is not None]
-        if not found:
-            raise BenchError(f"Plugin {path.name} defines no SPEC. Add SPEC = MethodSpec(...).")
-        specs |= {spec.name: spec for spec in found if kind is None or isinstance(spec, kind)}
+        for spec in _specs_of(path):
+            kind = _group_of(spec, path)
+            taken = _taken_by(kind, spec.name, found[kind])
+            if taken is not None:
+                raise BenchError(
+                    f"Plugin {path} defines a {KINDS[kind]} named {spec.name!r}, a name that "
+                    f"{taken} has. Results are stored under names, so each has one meaning. Choose "
+                    "another name in the plugin."
+                )
+            found[kind][spec.name] = path, spec
+    return found[group]
+
+
+def _specs_of(path: Path) -> list[Any]:
+    """SPEC and SPECS of a plugin file, each spec once."""
+    module = import_file(path)
+    specs: list[Any] = []
+    for spec in (getattr(module, "SPEC", None), *getattr(module, "SPECS", ())):
+        if spec is not None and not any(spec is other for other in specs):
+            specs.append(spec)
+    if not specs:
+        raise BenchError(f"Plugin {path.name} defines no SPEC. Add SPEC = MethodSpec(...).")
     return specs
+
+
+def _group_of(spec: Any, path: Path) -> str:
+    if isinstance(spec, MethodSpec):
+        return METHODS
+    if _is_tokenizer(spec):
+        return TOKENIZERS
+    raise BenchError(
+        f"Plugin {path.name} defines {spec!r} as SPEC or in SPECS. Give a MethodSpec (a method) or a "
+        "TokenizerSpec (a tokenizer)."
+    )
+
+
+def _is_tokenizer(spec: Any) -> bool:
+    """Whether it is a TokenizerSpec, by its fields: this module comes before the tokenizers."""
+    return all(hasattr(spec, field) for field in ("name", "role", "source_file", "load"))
+
+
+def _taken_by(group: str, name: str, plugins: Mapping[str, tuple[Path, Any]]) -> str | None:
+    """Who has a name already, for a message."""
+    prefix, colon, _ = name.partition(":")
+    if group == METHODS and colon and prefix in _entries(FAMILIES):
+        return f"the family {prefix}: ({_place(_entries(FAMILIES)[prefix])})"
+    if name in _entries(group):
+        return _place(_entries(group)[name])
+    return f"plugin {plugins[name][0]}" if name in plugins else None
+
+
+# -- looking up -------------------------------------------------------------------------------
 
 
 def method_names() -> list[str]:
     """Every registered method, families as `smp:<architecture>/<encoder>`."""
-    families = [f"{name}:..." for name in _entries(FAMILIES)]
-    return sorted({*_entries(METHODS), *_plugin_specs(MethodSpec)}) + sorted(families)
+    return plain_method_names() + sorted(f"{name}:..." for name in _entries(FAMILIES))
 
 
 def plain_method_names() -> list[str]:
     """The registered methods that are no family: what `--methods all` means."""
-    return sorted({*_entries(METHODS), *_plugin_specs(MethodSpec)})
-
-
-def get_method(name: str) -> MethodSpec:
-    """The spec of a method; imports its module. BenchError with the nearest name if unknown."""
-    prefix, colon, rest = name.partition(":")
-    if colon and prefix in _entries(FAMILIES):
-        return _entries(FAMILIES)[prefix].load()(rest)
-    plugins = _plugin_specs(MethodSpec)
-    if name in plugins:
-        return plugins[name]
-    require_method(name)
-    spec = _load(_entries(METHODS)[name])
-    if not isinstance(spec, MethodSpec) or spec.name != name:
-        raise BenchError(
-            f"Entry point {name!r} in {METHODS} gives {spec!r}; it must give a MethodSpec whose "
-            f"name is {name!r}."
-        )
-    return spec
-
-
-def require_method(name: str) -> None:
-    """Raise BenchError unless `name` is registered; imports nothing."""
-    prefix, colon, _ = name.partition(":")
-    if colon and prefix in _entries(FAMILIES):
-        return
-    if name not in _entries(METHODS) and name not in _plugin_specs(MethodSpec):
-        raise unknown_name(
-            "method",
-            name,
-            method_names(),
-            "To add one, register it in the entry-point group bench.methods or give --plugin FILE; "
-            "`bench new method NAME` writes a skeleton.",
-        )
-
-
-def get_tokenizer(name: str) -> Any:
-    """The TokenizerSpec called `name` (no @location). BenchError with the nearest if unknown."""
-    plugins = {k: v for k, v in _plugin_specs().items() if not isinstance(v, MethodSpec)}
-    if name in plugins:
-        return plugins[name]
-    known = _entries(TOKENIZERS)
-    if name not in known:
-        raise unknown_name(
-            "tokenizer",
-            name,
-            {*known, *plugins},
-            "To add one, register it in the entry-point group bench.tokenizers.",
-        )
-    return _load(known[name])
+    return sorted({*_entries(METHODS), *_plugins(METHODS)})
 
 
 def tokenizer_names() -> list[str]:
     """Every registered tokenizer."""
-    plugins = [k for k, v in _plugin_specs().items() if not isinstance(v, MethodSpec)]
-    return sorted({*_entries(TOKENIZERS), *plugins})
+    return sorted({*_entries(TOKENIZERS), *_plugins(TOKENIZERS)})
+
+
+def find_method(name: str) -> Registered:
+    """The method of that name; an installed one is not imported before `load`.
+
+    Raises BenchError with the nearest name if it is unknown.
+    """
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in _entries(FAMILIES):
+        entry = _entries(FAMILIES)[prefix]
+        return Registered(name, module_file(entry.module), lambda: _load(entry)(rest))
+    return _find(
+        METHODS,
+        name,
+        method_names,
+        "To add one, register it in the entry-point group bench.methods or give --plugin FILE; "
+        "`bench new method NAME` writes a skeleton.",
+    )
+
+
+def find_tokenizer(name: str) -> Registered:
+    """The tokenizer of that name (no @location); BenchError with the nearest if it is unknown."""
+    return _find(
+        TOKENIZERS,
+        name,
+        tokenizer_names,
+        "To add one, register it in the entry-point group bench.tokenizers or give --plugin FILE.",
+    )
+
+
+def _find(group: str, name: str, known: Callable[[], list[str]], next_step: str) -> Registered:
+    plugins, entries = _plugins(group), _entries(group)
+    if name in plugins:
+        path, spec = plugins[name]
+        return Registered(name, path, lambda: spec)
+    if name in entries:
+        entry = entries[name]
+        return Registered(name, module_file(entry.module), partial(_load_spec, group, entry))
+    raise unknown_name(KINDS[group], name, known(), next_step)
 
 
 def _load(entry: EntryPoint) -> Any:
@@ -155,19 +201,37 @@ def _load(entry: EntryPoint) -> Any:
         ) from error
 
 
+def _load_spec(group: str, entry: EntryPoint) -> Any:
+    """The spec of an entry point; BenchError unless it is one of its group with its name."""
+    spec = _load(entry)
+    fits = isinstance(spec, MethodSpec) if group == METHODS else _is_tokenizer(spec)
+    if not fits or spec.name != entry.name:
+        wanted = "MethodSpec" if group == METHODS else "TokenizerSpec"
+        raise BenchError(
+            f"Entry point {entry.name!r} in {group} ({_place(entry)}) gives {spec!r}; it must give a "
+            f"{wanted} whose name is {entry.name!r}."
+        )
+    return spec
+
+
+def get_method(name: str) -> MethodSpec:
+    """The spec of a method; imports its module. BenchError with the nearest name if unknown."""
+    return find_method(name).load()
+
+
+def require_method(name: str) -> None:
+    """Raise BenchError unless `name` is registered; imports no installed method."""
+    find_method(name)
+
+
+def get_tokenizer(name: str) -> Any:
+    """The TokenizerSpec called `name` (no @location). BenchError with the nearest if unknown."""
+    return find_tokenizer(name).load()
+
+
 def source_file(name: str) -> Path:
     """The Python file that defines a method, found without importing it."""
-    prefix, colon, _ = name.partition(":")
-    for group, key in ((FAMILIES, prefix), (METHODS, name)):
-        if key in _entries(group) and (group == METHODS or colon):
-            return module_file(_entries(group)[key].module)
-    require_method(name)
-    for path in _plugin_files:
-        module = _import_file(path)
-        specs = [getattr(module, "SPEC", None), *getattr(module, "SPECS", ())]
-        if any(spec is not None and spec.name == name for spec in specs):
-            return path
-    raise AssertionError(name)
+    return find_method(name).source
 
 
 def module_file(module: str) -> Path:
@@ -190,7 +254,7 @@ def module_file(module: str) -> Path:
 
 def summary(name: str) -> str:
     """The first line of a method's module docstring, read without importing the module."""
-    doc = ast.get_docstring(ast.parse(source_file(name).read_text()))
+    doc = ast.get_docstring(ast.parse(find_method(name).source.read_bytes()))
     return doc.splitlines()[0] if doc else ""
 
 

@@ -79,4 +79,5 @@ SPEC = MethodSpec(
     size=SIZE,
     count_explanation=PARAMETERS,
     reduced={"width": 8},
+    presets={"light": {"pretrained": "none"}},
 )

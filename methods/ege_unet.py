@@ -1,8 +1,8 @@
 """EGE-UNet (Ruan, Xie, Gao, Liu, Fu, MICCAI 2023, arXiv:2307.08473).
 
 53 thousand parameters: grouped multi-axis Hadamard product attention (GHPA) on the deep levels and
-group aggregation bridges (GAB) instead of plain skips. Full method: five auxiliary outputs share the
-loss. Images are stretched to 0..255 each, as in the released code; its dataset constants before the
+group aggregation bridges (GAB) instead of plain skips. Five auxiliary outputs share the loss.
+Images are stretched to 0..255 each, as in the released code; its dataset constants before the
 stretch cancel out, so none are kept. What differs from the released code: the rotation angle of the
 augmentation is drawn per image, not once per run, and the stretch comes after augmentation.
 
@@ -17,6 +17,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, SizeRule
+from bench.method import Method
 from bench.recipes import Recipe
 from bench.training.losses import soft_dice_loss
 
@@ -148,7 +149,7 @@ def plain(in_channels: int, out_channels: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
 
 
-class EgeUNet(nn.Module):
+class EgeUNet(Method):
     """Images (N, 3, H, W), H and W multiples of 32, to probabilities (N, 1, H, W)."""
 
     def __init__(self, settings: EgeUNetSettings):

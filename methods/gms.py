@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, Tokenizer
 from bench.core.errors import BenchError
+from bench.method import Method
 from bench.recipes import Recipe
 from bench.training.losses import soft_dice_loss
 
@@ -140,12 +141,15 @@ def init_conv(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-class GMS(nn.Module):
+class GMS(Method):
     """The mapping model between encoder and decoder of a frozen tokenizer.
 
     unused_parameters: the released network has a fourth head, "level3", that no loss reaches
     (4,864 parameters with 4 latent channels); it is kept because it counts.
     """
+
+    tokenizer: Tokenizer
+    latent_inputs = ("image", "mask")
 
     def __init__(self, settings: GMSSettings, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -256,4 +260,5 @@ SPEC = MethodSpec(
     tokenizer="continuous",
     count_explanation="The paper prints 1.5: 1.565 M truncated. It counts the heads of the released "
     "code, of which level3 (4,864 parameters) never trains; with one head it is 1,556,464.",
+    presets={"light": {"supervision": "out"}},  # the paper's form: one decode per step
 )

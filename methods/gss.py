@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, SizeRule, Tokenizer
 from bench.core.errors import BenchError
+from bench.method import Method
 from bench.recipes import Recipe
 from methods.layers.swin import read_pretrained
 
@@ -209,7 +210,7 @@ class PixelBranch(nn.Module):
         return self.classify(self.merge(maps))
 
 
-class GSS(nn.Module):
+class GSS(Method):
     """Backbone and two branches, which train, beside a frozen discrete tokenizer.
 
     The maskige has `factor` px per cell, CELL px of the image: with factor 8 twice the image's side.
@@ -218,7 +219,7 @@ class GSS(nn.Module):
     mean: Tensor
     std: Tensor
     palette: Tensor
-    latent_inputs = ()  # it reads tokens, not latents
+    tokenizer: Tokenizer  # read by its tokens, so no latents are encoded
 
     def __init__(self, settings: GSSSettings, tokenizer: Tokenizer, image_size: int) -> None:
         super().__init__()
@@ -352,4 +353,5 @@ SPEC = MethodSpec(
         "token_heads": 4,
         "drop_path": 0.0,
     },
+    presets={"light": {"pretrained": "none"}},
 )

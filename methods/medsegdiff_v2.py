@@ -25,6 +25,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, SizeRule
+from bench.method import Method
 from bench.recipes import Recipe
 from methods.layers.diffusion import (
     STEPS,
@@ -140,7 +141,7 @@ def make_denoiser(width: int) -> nn.Module:
     return unet
 
 
-class MedSegDiff(nn.Module):
+class MedSegDiff(Method):
     """Denoiser, condition network, their losses, and sampling."""
 
     overfit_steps = 600  # every step sees one noise level per image, of a thousand
@@ -278,7 +279,7 @@ SPEC = MethodSpec(
     recipe=RECIPE,
     size=SizeRule(multiple=32),
     count_explanation="Equal to the paper's 129.4. That number needs attention at 1/16, which the "
-    "released code places only when told that images are 256 px wide.",
+    "released code places only where its image size is set to 256 px.",
     reduced={
         "predict": "mask",
         "width": 16,
@@ -286,5 +287,9 @@ SPEC = MethodSpec(
         "steps": 4,
         "samples": 1,
         "ensemble": "mean",
+    },
+    presets={
+        "light": {"sampler": "ddim", "steps": 10, "samples": 1, "ensemble": "mean"},
+        "minimal": {"steps": 2},
     },
 )

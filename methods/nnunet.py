@@ -1,8 +1,8 @@
 """nnU-Net, 2-D configuration for 224 x 224 images (Isensee et al., Nature Methods 18, 2021).
 
 The network is the authors' own library (dynamic-network-architectures), as nnU-Net v2 plans it for
-a 224 x 224 patch: six stages. Full method: two classes under a softmax, a segmentation head at every
-decoder stage, batch Dice plus cross-entropy at five resolutions, and inference that averages the
+a 224 x 224 patch: six stages. Two classes under a softmax, a segmentation head at every decoder
+stage, batch Dice plus cross-entropy at five resolutions, and inference that averages the
 logits over the four flips.
 
 What differs from the nnU-Net pipeline: no cascade, no sliding window (one tile covers the image),
@@ -22,6 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, SizeRule
+from bench.method import Method
 from bench.recipes import Recipe
 
 HEAD_WEIGHTS = (8 / 15, 4 / 15, 2 / 15, 1 / 15)  # 1, 1/2, 1/4, 1/8, normalised; fine first
@@ -73,7 +74,7 @@ def dice_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:
     return F.cross_entropy(logits, masks[:, 0].long()) + 1 - dice
 
 
-class NnUNet(nn.Module):
+class NnUNet(Method):
     """Images (N, 3, H, W), H and W multiples of 32, to foreground probabilities (N, 1, H, W)."""
 
     def __init__(self, settings: NnUNetSettings):
@@ -104,7 +105,7 @@ class NnUNet(nn.Module):
         return features
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Images as the network expects them: as they are, or z-scored per image and channel."""
+        """Images as the network takes them: unchanged, or z-scored per image and channel."""
         if self.settings.normalisation == "rgb":
             return images
         std, mean = torch.std_mean(images, dim=(2, 3), correction=0, keepdim=True)
@@ -172,6 +173,6 @@ SPEC = MethodSpec(
     settings=NnUNetSettings,
     recipe=RECIPE,
     size=SizeRule(multiple=32),
-    # Four images learnt by heart are not known mirrored: the contract looks at plain predictions.
+    # The overfitting check learns four images, not their flips, so it predicts without flips.
     reduced={"base_channels": 8, "mirroring": False},
 )

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, SizeRule, Tokenizer
 from bench.core.errors import BenchError
+from bench.method import Method
 from bench.recipes import Recipe
 from methods.layers.diffusion import STEPS, Schedule, run_unet, scaled_linear_betas, zero_outputs
 from methods.layers.sdseg_weights import copy_released_unet, read_weights
@@ -109,14 +110,16 @@ def make_denoiser(width: int, channels: int, dropout: float) -> nn.Module:
     return unet
 
 
-class SDSeg(nn.Module):
+class SDSeg(Method):
     """U-Net and condition encoder, which train, beside a frozen tokenizer.
 
     latent_std: standard deviation of the first training batch's mask latents, by which all are
-    divided; 0 until then. footnotes: what tables must say of this run.
+    divided; 0 until then. latent_inputs: none where the tokenizer has a posterior, from which the
+    mask latents are drawn here.
     """
 
     latent_std: Tensor
+    tokenizer: Tokenizer
 
     def __init__(self, settings: SDSegSettings, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -130,7 +133,7 @@ class SDSeg(nn.Module):
         self.schedule = Schedule(scaled_linear_betas(0.0015, 0.0155))
         self.register_buffer("latent_std", torch.zeros(()))
         self.footnotes = footnotes(settings, tokenizer)
-        self.latent_inputs = () if tokenizer.has_posterior else ("mask",)  # else it draws its own
+        self.latent_inputs = () if tokenizer.has_posterior else ("mask",)
 
     def mask_latents(self, batch: Batch) -> Tensor:
         """Latents drawn from the posterior of the masks (N, C, h, w), unit variance over all."""
@@ -278,4 +281,5 @@ SPEC = MethodSpec(
         "condition_width": 16,
         "dropout": 0.0,
     },
+    presets={"light": {"pretrained": "none"}},
 )

@@ -151,4 +151,5 @@ SPEC = MethodSpec(
         "32,933 never get a gradient."
     ),
     reduced={"pretrained": "none", "embed_dim": 12, "drop_path": 0.0},
+    presets={"light": {"pretrained": "none"}},
 )

@@ -135,4 +135,5 @@ SPEC = MethodSpec(
     size=SizeRule(fixed=SIDE),
     count_explanation="27,168,132 is the printed 27.2 M.",
     reduced={"pretrained": "none", "embed_dim": 24, "drop_path": 0.0},
+    presets={"light": {"pretrained": "none"}},
 )

@@ -11,6 +11,7 @@ from bench.cli import options as opt
 from bench.cli.options import console
 from bench.core.paths import data_root
 from bench.experiments.matrices import expand, get_matrix
+from bench.experiments.messages import Epoch, Event, Failed, Finished, Scoring, Started, Step
 from bench.experiments.runner import RunOptions, Task, plan
 from bench.experiments.runner import run as run_tasks
 from bench.experiments.sources import Sources
@@ -85,7 +86,7 @@ def run(
     if dry_run:
         for task in tasks:
             console.print(
-                f"  {task.state:11} {escape(task.request.label)} {escape(task.reason)}",
+                f"  {task.state:11} {escape(task.request.label)} {escape(_because(task))}",
                 highlight=False,
             )
         return
@@ -101,6 +102,13 @@ def run(
     reports.of_run(asked, tasks, out, published, console, grid)
     if failed:
         raise typer.Exit(1)
+
+
+def _because(task: Task) -> str:
+    """Why a cell is unavailable, or why it trains although one like it is stored."""
+    if task.why:
+        return f"({', '.join(task.why)} differs from the nearest stored cell)"
+    return task.reason
 
 
 def _devices(device: str, jobs: int | None) -> tuple[tuple[str, ...], int]:
@@ -132,47 +140,47 @@ def _announce(tasks: list[Task]) -> None:
 def _run(tasks: list[Task], options: RunOptions, sources: Sources) -> None:
     """Run the tasks behind progress bars: all cells, and each one at work."""
     columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn(),
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[doing]}"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as progress:
-        todo = sum(task.state in ("train", "score") for task in tasks)
+        todo = sum(task.waits for task in tasks)
         if not todo:
             return
         opt.require_devices(options.devices)
-        overall = progress.add_task("all cells", total=todo, note="")
+        overall = progress.add_task("all cells", total=todo, doing="")
         bars: dict[str, TaskID] = {}
 
-        def follow(task: Task, event: dict) -> None:
-            if event["event"] == "start":
-                bars[task.id] = progress.add_task(
-                    escape(task.request.label), total=None, note="starting"
-                )
-            elif event["event"] == "progress":
-                _update(progress, bars[task.id], event)
-            else:
-                progress.remove_task(bars.pop(task.id))
-                progress.advance(overall)
-                mark = "[green]done[/]" if task.state == "done" else "[red]failed[/]"
-                console.print(f"  {mark} {escape(task.request.label)}", highlight=False)
+        def follow(task: Task, event: Event) -> None:
+            match event:
+                case Started():
+                    bars[task.id] = progress.add_task(
+                        escape(task.request.label), total=None, doing="starting"
+                    )
+                case Finished() | Failed():
+                    progress.remove_task(bars.pop(task.id))
+                    progress.advance(overall)
+                    mark = "[green]done[/]" if task.state == "done" else "[red]failed[/]"
+                    console.print(f"  {mark} {escape(task.request.label)}", highlight=False)
+                case Scoring() | Step() | Epoch():
+                    _update(progress, bars[task.id], event)
 
         run_tasks(tasks, options, sources, follow)
 
 
-def _update(progress: Progress, bar: TaskID, event: dict) -> None:
-    if "scoring" in event:
-        progress.update(bar, note=f"scoring {event['scoring']}")
-    elif "steps" in event:
-        progress.update(
-            bar, note=f"epoch {event['epoch'] + 1}, step {event['step'] + 1}/{event['steps']}"
-        )
-    else:
-        scores = [
-            f"{name[:-4]} DSC {event[name]:.3f}"
-            for name in ("val_dsc", "test_dsc")
-            if event[name] is not None
-        ]
-        note = ", ".join([f"loss {event['loss']:.4f}", *scores])
-        progress.update(bar, completed=event["epoch"], total=event["epochs"], note=note)
+def _update(progress: Progress, bar: TaskID, event: Scoring | Step | Epoch) -> None:
+    match event:
+        case Scoring(test=test):
+            progress.update(bar, doing=f"scoring {test}")
+        case Step(epoch=epoch, step=step, steps=steps):
+            progress.update(bar, doing=f"epoch {epoch + 1}, step {step + 1}/{steps}")
+        case Epoch(epoch=epoch, epochs=epochs, row=row):
+            scores = [
+                f"{name[:-4]} DSC {row[name]:.3f}"
+                for name in ("val_dsc", "test_dsc")
+                if row[name] is not None
+            ]
+            doing = ", ".join([f"loss {row['loss']:.4f}", *scores])
+            progress.update(bar, completed=epoch, total=epochs, doing=doing)
 
 
 def report(

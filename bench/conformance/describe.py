@@ -8,20 +8,21 @@ import inspect
 import types
 import typing
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal, Union
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule, Tokenizer
-from bench.core.frozen import Frozen
-from bench.experiments.jobs import as_full_method, validated
+from bench.contracts import BuildContext, Settings, SizeRule
+from bench.core.frozen import Frozen, validated
+from bench.method import Method
 from bench.protocols import get_profile
 from bench.recipes import Recipe
-from bench.registry import choose_tokenizer, get_method
+from bench.registry import get_method
 from bench.reporting.published import Edition
+from bench.training.build import build_method, load_tokenizer, parameter_counts
 
 IMAGE_SIDE = 224  # px: GMACs are those of one image of this side
 
@@ -80,7 +81,13 @@ def describe_method(
     spec = get_method(name)
     chosen = validated(spec.settings, settings or {}, f"method {name!r}")
     side = spec.size.fit(IMAGE_SIDE)
-    module, frozen = build_without_weights(spec, chosen, side, tokenizer)
+    wanted = tokenizer or spec.reference_tokenizer
+    with torch.device("meta"):
+        frozen = load_tokenizer(spec, wanted, get_profile("paper").tokenizers, weights=False)
+        context = BuildContext(side, frozen, load_weights=False)
+        method = build_method(spec, chosen, context, spec.recipe)
+    method.to("meta").eval()
+    trainable, total = parameter_counts(method, frozen)
     return MethodDescription(
         name=spec.name,
         title=spec.title,
@@ -96,12 +103,12 @@ def describe_method(
         sizes=sizes_in_words(spec.size),
         tokenizer=spec.tokenizer,
         tokenizer_counted=None if frozen is None else frozen.name,
-        trainable_params=sum(p.numel() for p in trainable(module)),
-        total_params=total_params(module, frozen),
-        gmacs_224=gmacs(module, side),
+        trainable_params=trainable,
+        total_params=total,
+        gmacs_224=gmacs(method, side),
         network_side_224=side,
-        inference="predict_step" if hasattr(module, "predict_step") else "predict",
-        param_shapes=shape_counts(trainable(module)),
+        inference="predict_step" if method.repeats_a_step else "predict",
+        param_shapes=shape_counts(p for p in method.parameters() if p.requires_grad),
     )
 
 
@@ -129,56 +136,22 @@ def count_rows(names: Iterable[str], edition: Edition | None = None) -> list[dic
     return rows
 
 
-def build_without_weights(
-    spec: MethodSpec, settings: Settings, side: int, tokenizer: str | None = None
-) -> tuple[nn.Module, Tokenizer | None]:
-    """(full method, its tokenizer or None) on the meta device, in eval mode.
-
-    side: px, as the network gets it. tokenizer: see `describe_method`.
-    """
-    wanted = tokenizer or spec.reference_tokenizer
-    chosen = choose_tokenizer(spec.tokenizer, wanted, get_profile("paper").tokenizers)
-    with torch.device("meta"):
-        frozen = None if chosen is None else chosen[0].load(chosen[1], weights=False)
-        module = spec.build(settings, BuildContext(side, frozen, load_weights=False))
-    return as_full_method(module, spec.recipe).to("meta").eval(), frozen
-
-
-def trainable(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters that training changes, each tensor once."""
-    return [p for p in module.parameters() if p.requires_grad]
-
-
-def total_params(module: nn.Module, tokenizer: Tokenizer | None) -> int:
-    """Numbers in all parameters of the method and its tokenizer, each tensor once."""
-    held = {id(p): p.numel() for p in module.parameters()}
-    if isinstance(tokenizer, nn.Module):
-        held |= {id(p): p.numel() for p in tokenizer.parameters()}
-    return sum(held.values())
-
-
-def shape_counts(parameters: list[nn.Parameter]) -> tuple[tuple[tuple[int, ...], int], ...]:
+def shape_counts(parameters: Iterable[nn.Parameter]) -> tuple[tuple[tuple[int, ...], int], ...]:
     """The multiset of shapes, as sorted (shape, count) pairs."""
     return tuple(sorted(Counter(tuple(p.shape) for p in parameters).items()))
 
 
-def gmacs(module: nn.Module, side: int) -> float:
+def gmacs(method: Method, side: int) -> float:
     """1e9 multiply-accumulates of one inference on one image of `side` px.
 
     Half of torch's flop counter: convolutions, matrix products and attention; norms, activations,
     pooling and interpolation count zero.
     """
-    images = torch.zeros(1, 3, side, side, device=next(module.parameters()).device)
+    images = torch.zeros(1, 3, side, side, device=next(method.parameters()).device)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        one_inference(module)(images)
+        method.predict_step(images)
     return counter.get_total_flops() / 2 / 1e9
-
-
-def one_inference(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """`predict_step` where the method has one, else `predict`."""
-    method: Any = module
-    return method.predict_step if hasattr(method, "predict_step") else method.predict
 
 
 def settings_help(model: type[Settings]) -> str:

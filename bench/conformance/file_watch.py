@@ -18,15 +18,14 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
     if _active and event in EVENTS and isinstance(args[0], str | bytes | os.PathLike):
         path = os.path.abspath(os.fsdecode(args[0]))
         for watch in _active:
-            watch.look(path)
+            watch.record(path)
 
 
 class FileWatch:
-    """Notes every file or folder opened below the data folder and the cache.
+    """Records every file or folder opened below the data folder and the cache.
 
-    decoy: a folder that stands as the data folder meanwhile, so that a method which looks there
-    is seen even on a machine without data. Python's own file access is seen, that of C libraries
-    which bypass it is not.
+    decoy: a folder that is the data folder meanwhile, so that reading it is seen on a machine
+    without data, too. File access through Python is seen, that of C libraries is not.
     """
 
     def __init__(self, decoy: Path) -> None:
@@ -45,8 +44,8 @@ class FileWatch:
         _active.append(self)
         return self
 
-    def look(self, path: str) -> None:
-        """Note `path` if it lies below a watched folder."""
+    def record(self, path: str) -> None:
+        """Keep `path` if it lies below a watched folder."""
         if (path + os.sep).startswith(self.roots):
             self.seen.append(path)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from bench.conformance.describe import IMAGE_SIDE
+from bench.core.devices import device_name
 from bench.core.files import write_json, write_text
 from bench.core.provenance import environment, now
 from bench.recipes import SHARED
@@ -49,12 +49,12 @@ def profile_methods(
     Columns: method, title, the keys of `COLUMNS` in their units (counts, 1e9 multiply-accumulates,
     ms, images/s, bytes), network_side (px), inference ("predict", or one "predict_step" of it),
     baseline_memory_bytes (of the process before the method is built), device, threads, precision,
-    train_batch (images of a training step), note. Parameters, time and memory include the paper
+    train_batch (images of a training step), remarks. Parameters, time and memory include the paper
     profile's tokenizer. Latency is a median after warm-up; a training step encodes, runs forward,
     backward and the shared recipe's optimizer. Weights are random. On a CPU, peak memory is the
     process's; on a GPU, torch's.
     seconds: budget of each measurement. A method that fails, runs out of memory or exceeds
-    `timeout` keeps its row, with the reason in `note`.
+    `timeout` keeps its row, with the reason in `remarks`.
     Raises BenchError for an unknown name, before anything is measured.
     """
     wanted = list(names)
@@ -78,7 +78,7 @@ def profile_methods(
 
 def _one(job: dict[str, Any], timeout: float) -> dict[str, Any]:
     measured = _in_own_process(job, timeout)
-    notes = measured.pop("notes")
+    remarks = measured.pop("remarks")
     columns = dict.fromkeys(("title", *COLUMNS, "network_side", "inference"))
     head = {"method": job["method"], **columns, "baseline_memory_bytes": None}
     tail = {
@@ -86,7 +86,7 @@ def _one(job: dict[str, Any], timeout: float) -> dict[str, Any]:
         "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
         "precision": job["precision"],
         "train_batch": job["train_batch"],
-        "note": "; ".join(notes),
+        "remarks": "; ".join(remarks),
     }
     return head | measured | tail
 
@@ -105,18 +105,18 @@ def _in_own_process(job: dict[str, Any], timeout: float) -> dict[str, Any]:
     except subprocess.TimeoutExpired as late:
         written = late.stdout or b""
         text = written.decode() if isinstance(written, bytes) else written
-        return _told(text, f"not finished after {timeout:g} s")
+        return _row_of(text, f"not finished after {timeout:g} s")
     if done.returncode != 0:
-        return _told(done.stdout, _how_it_failed(done.returncode, done.stderr))
-    return _told(done.stdout)
+        return _row_of(done.stdout, _how_it_failed(done.returncode, done.stderr))
+    return _row_of(done.stdout)
 
 
-def _told(output: str, failure: str = "") -> dict[str, Any]:
-    """All that a worker told of its row in whole lines, and how it failed after that."""
-    row: dict[str, Any] = {"notes": []}
+def _row_of(output: str, failure: str = "") -> dict[str, Any]:
+    """The row that a worker reported in whole lines, and how the worker failed after that."""
+    row: dict[str, Any] = {"remarks": []}
     for line in output.splitlines(keepends=True):
         row |= json.loads(line) if line.endswith("\n") else {}
-    row["notes"] += [failure] if failure else []
+    row["remarks"] += [failure] if failure else []
     return row
 
 
@@ -143,41 +143,35 @@ def write_efficiency(frame: pd.DataFrame, folder: Path) -> list[Path]:
 
 
 def row_in_words(row: dict[str, Any]) -> str:
-    """A line on one row: what was measured, and the note where there is one."""
+    """A line on one row: what was measured, and the remarks where there are any."""
     said = [
         f"{header} {_cell(row[column], factor, decimals)}"
         for column, (header, factor, decimals) in COLUMNS.items()
         if not pd.isna(row[column])
     ]
-    return f"{_label(row)}: " + "; ".join(said + ([row["note"]] if row["note"] else []))
+    return f"{_label(row)}: " + "; ".join(said + ([row["remarks"]] if row["remarks"] else []))
 
 
 def _conditions(frame: pd.DataFrame) -> dict[str, Any]:
     first = frame.iloc[0]
     return {
         "device": str(first["device"]),
-        "device_name": _device_name(str(first["device"])),
+        "device_name": device_name(str(first["device"])),
         "threads": int(first["threads"]),
         "precision": str(first["precision"]),
         "train_batch": int(first["train_batch"]),
     }
 
 
-def _device_name(device: str) -> str:
-    if device == "cpu":
-        return str(environment()["processor"])
-    return torch.cuda.get_device_name(device)
-
-
 def to_markdown(frame: pd.DataFrame) -> str:
-    """The table, with the conditions and every method's note below it."""
+    """The table, with the conditions and every method's remarks below it."""
     headers = ["method", *(header for header, _, _ in COLUMNS.values())]
     lines = ["| " + " | ".join(headers) + " |", "|---" + "|---:" * len(COLUMNS) + "|"]
-    notes = []
+    footnotes = []
     for row in frame.to_dict("records"):
-        remarks = _remarks(row)
-        notes += [remarks] if remarks else []
-        mark = f" [{len(notes)}]" if remarks else ""
+        footnote = _footnote(row)
+        footnotes += [footnote] if footnote else []
+        mark = f" [{len(footnotes)}]" if footnote else ""
         cells = [_cell(row[column], *form[1:]) for column, form in COLUMNS.items()]
         lines.append(f"| {_label(row)}{mark} | " + " | ".join(cells) + " |")
     where = _conditions(frame)
@@ -188,13 +182,13 @@ def to_markdown(frame: pd.DataFrame) -> str:
         f"{where['train_batch']} images; methods on latents encode images and masks in every step."
     )
     lines += ["", conditions]
-    lines += [f"\n[{number}] {note}" for number, note in enumerate(notes, start=1)]
+    lines += [f"\n[{number}] {text}" for number, text in enumerate(footnotes, start=1)]
     return "\n".join(lines) + "\n"
 
 
-def _remarks(row: dict[Any, Any]) -> str:
+def _footnote(row: dict[Any, Any]) -> str:
     """What a reader must know of this row: partial inference, another size, missing numbers."""
-    said = [str(row["note"])] if row["note"] else []
+    said = [str(row["remarks"])] if row["remarks"] else []
     if row["inference"] == "predict_step":
         said.append("GMACs and latency are of one step of several that a prediction takes")
     side = row["network_side"]

@@ -15,24 +15,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.conformance.describe import IMAGE_SIDE, describe_method, one_inference
-from bench.contracts import Batch, BuildContext, Tokenizer
+from bench.conformance.describe import IMAGE_SIDE, describe_method
+from bench.contracts import Batch, BuildContext, LatentKind, Tokenizer
 from bench.core.errors import BenchError
 from bench.core.memory import peak_bytes, start_peak
-from bench.experiments.jobs import as_full_method
+from bench.method import Method
 from bench.protocols import get_profile
 from bench.recipes import SHARED
-from bench.registry import choose_tokenizer, get_method, use_plugin_files
+from bench.registry import get_method, use_plugin_files
+from bench.training.build import build_method, load_tokenizer
 from bench.training.engine import Engine
 from bench.training.trainer import make_optimizer
 
 REPEATS = 30  # at most; fewer where the time budget ends
 
 
-def measure(job: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> None:
-    """Tell the row of one method, fuller each time; see `bench.conformance.measure.profile_methods`.
+def measure(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> None:
+    """Report the row of one method after each stage; see `bench.conformance.measure`.
 
     job: method, device, precision, side (px), train_batch, seconds (budget of each measurement),
     plugins.
@@ -45,14 +46,14 @@ def measure(job: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> None
         "total_params": facts.total_params,
         "gmacs": facts.gmacs_224 if job["side"] == IMAGE_SIDE else None,
         "inference": facts.inference,
-        "notes": [],
+        "remarks": [],
     }
     engine = Engine(torch.device(job["device"]), job["precision"])
     row["baseline_memory_bytes"] = peak_bytes(engine.device)
     torch.manual_seed(0)
     method, tokenizer, side = _build(job["method"], job["side"], engine)
     row["network_side"] = side
-    tell(row)
+    report(row)
 
     def latency(size: int) -> float:
         return 1e3 * _latency(method, side, size, engine, job["seconds"])
@@ -60,56 +61,54 @@ def measure(job: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> None
     _try(row, "latency_ms_1", lambda: latency(1))
     _try(row, "latency_ms_8", lambda: latency(8))
     row["inference_memory_bytes"] = peak_bytes(engine.device)
-    tell(row)
+    report(row)
     size = job["train_batch"]
     if not start_peak(engine.device):
-        row["notes"].append("this system gives one peak memory for inference and training")
+        row["remarks"].append("this system gives one peak memory for inference and training")
     _try(
         row,
         "train_images_per_second",
         lambda: size / _step_seconds(method, tokenizer, side, size, engine, job["seconds"]),
     )
     row["train_memory_bytes"] = peak_bytes(engine.device)
-    tell(row)
+    report(row)
 
 
 def _try(row: dict[str, Any], name: str, action: Callable[[], float]) -> None:
-    """Store a measurement, or None and a note when memory does not suffice."""
+    """Store a measurement, or None and a remark when memory does not suffice."""
     try:
         row[name] = action()
     except (torch.OutOfMemoryError, MemoryError) as error:
         row[name] = None
-        row["notes"].append(f"{name}: out of memory ({str(error).splitlines()[0][:120]})")
+        row["remarks"].append(f"{name}: out of memory ({str(error).splitlines()[0][:120]})")
 
 
-def _build(name: str, side: int, engine: Engine) -> tuple[nn.Module, Tokenizer | None, int]:
+def _build(name: str, side: int, engine: Engine) -> tuple[Method, Tokenizer | None, int]:
     spec = get_method(name)
     side = spec.size.fit(side)
     roles = get_profile("paper").tokenizers
-    chosen = choose_tokenizer(spec.tokenizer, spec.reference_tokenizer, roles)
-    tokenizer = None if chosen is None else chosen[0].load(chosen[1], weights=False)
+    tokenizer = load_tokenizer(spec, spec.reference_tokenizer, roles, weights=False)
     context = BuildContext(side, tokenizer, load_weights=False)
-    method = as_full_method(spec.build(spec.settings(), context), spec.recipe)
+    method = build_method(spec, spec.settings(), context, spec.recipe)
     if tokenizer is not None:
         tokenizer.to(engine.device)
     return engine.place(method), tokenizer, side
 
 
-def _latency(method: nn.Module, side: int, size: int, engine: Engine, budget: float) -> float:
+def _latency(method: Method, side: int, size: int, engine: Engine, budget: float) -> float:
     """Median seconds of one inference on `size` images."""
     images = torch.rand(size, 3, side, side, device=engine.device)
     method.eval()
-    infer = one_inference(method)
 
     def once() -> None:
         with torch.inference_mode(), engine.autocast():
-            infer(images)
+            method.predict_step(images)
 
     return _median_seconds(once, engine.device, budget)
 
 
 def _step_seconds(
-    method: nn.Module,
+    method: Method,
     tokenizer: Tokenizer | None,
     side: int,
     size: int,
@@ -120,8 +119,7 @@ def _step_seconds(
 
     Latents are encoded in each step, as they are for continuously augmented images.
     """
-    full: Any = method.train()
-    kinds = getattr(method, "latent_inputs", ("image", "mask"))
+    method.train()
     optimizer = make_optimizer(method, SHARED)
     images = torch.rand(size, 3, side, side, device=engine.device)
     masks = torch.zeros(size, 1, side, side, device=engine.device)
@@ -129,7 +127,7 @@ def _step_seconds(
 
     def once() -> None:
         with engine.autocast():
-            parts = full.loss(_batch(images, masks, tokenizer, kinds))
+            parts = method.loss(_batch(images, masks, tokenizer, method.latent_inputs))
         optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
         optimizer.step()
@@ -138,9 +136,9 @@ def _step_seconds(
 
 
 def _batch(
-    images: Tensor, masks: Tensor, tokenizer: Tokenizer | None, kinds: tuple[str, ...]
+    images: Tensor, masks: Tensor, tokenizer: Tokenizer | None, kinds: tuple[LatentKind, ...]
 ) -> Batch:
-    """A training batch with the kinds of latents that the method asks for."""
+    """A training batch with the kinds of latents that the method reads."""
     batch = Batch(images, masks)
     if tokenizer is None:
         return batch
@@ -182,14 +180,14 @@ def main() -> None:
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-    def tell(row: dict[str, Any]) -> None:
+    def report(row: dict[str, Any]) -> None:
         channel.write(json.dumps(row) + "\n")
         channel.flush()
 
     try:
-        measure(json.load(sys.stdin), tell)
+        measure(json.load(sys.stdin), report)
     except BenchError as error:
-        tell({"notes": [str(error)]})
+        report({"remarks": [str(error)]})
 
 
 if __name__ == "__main__":

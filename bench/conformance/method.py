@@ -1,19 +1,12 @@
 """The contract of a method, as checks that run on a CPU with four small phantoms.
 
 Everything goes through the pieces that a real run uses: `TrainingBatches`, `LatentSource`,
-`probabilities` and the trainer. A method may carry these attributes on its module:
-
-- `unused_parameters`: names of parameters that no loss reaches, kept because they count;
-- `bf16_unsupported`: why it cannot run under bfloat16 autocast;
-- `overfit_steps`: how many optimizer steps it needs for the overfitting check.
+`probabilities` and the trainer.
 """
 
 import random
 import re
-import tempfile
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,110 +15,22 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from bench.conformance.checks import Broken, Skipped, Step
+from bench.conformance.declared import declared_powers_are_valid, names_are_the_contracts
 from bench.conformance.describe import describe_method
 from bench.conformance.file_watch import FileWatch
-from bench.contracts import Batch, BuildContext, FullMethod, MethodSpec, Settings, Tokenizer
-from bench.data.arrays import CaseArrays, phantom_arrays
-from bench.experiments.jobs import as_full_method, validated
-from bench.protocols import get_profile
-from bench.recipes import SHARED, Recipe
-from bench.registry import choose_tokenizer, get_method
+from bench.conformance.subject import CASES, CPU, Subject
+from bench.contracts import PRESETS, Settings, Tokenizer
+from bench.core.errors import unknown_name
+from bench.core.frozen import validated
+from bench.registry import get_method
 from bench.training.augment import policy
-from bench.training.batches import TrainingBatches
 from bench.training.engine import Engine
-from bench.training.latents import LatentSource
 from bench.training.losses import get_loss
 from bench.training.predict import mean_dsc, probabilities
 from bench.training.trainer import TrainingRun, load_own_state, own_state, train
 
-SIDE = 64  # px, before the method's own size rule
-STYLE = "ham10000"
-CASES = 4
 TARGET_DSC = 0.9
-OVERFIT_STEPS = 200  # optimizer steps of Adam at 2e-3, batch 4, unless the module asks for others
-CPU = torch.device("cpu")
-
-
-class Subject:
-    """A method under check, with its phantoms. Use as a context manager: it owns a cache folder."""
-
-    def __init__(self, spec: MethodSpec, settings: Settings) -> None:
-        self.spec, self.settings = spec, settings
-        self.side = spec.size.fit(SIDE)
-        self._stack = ExitStack()
-        self._built: nn.Module | None = None
-        self._tokenizer: Tokenizer | None = None
-
-    def __enter__(self) -> Self:
-        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
-        self._stack.enter_context(torch.random.fork_rng([]))
-        self.arrays: CaseArrays = phantom_arrays(STYLE, CASES, self.side, 0, self.folder)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stack.close()
-
-    @property
-    def tokenizer(self) -> Tokenizer | None:
-        """The demo profile's tokenizer for the method's role, loaded once."""
-        if self._tokenizer is None and self.spec.tokenizer is not None:
-            chosen = choose_tokenizer(self.spec.tokenizer, None, get_profile("demo").tokenizers)
-            assert chosen is not None
-            self._tokenizer = chosen[0].load(chosen[1])
-        return self._tokenizer
-
-    def build(self, seed: int = 0) -> nn.Module:
-        """A fresh full method, without pretrained weights."""
-        torch.manual_seed(seed)
-        context = BuildContext(self.side, self.tokenizer, load_weights=False)
-        return as_full_method(self.spec.build(self.settings, context), self.spec.recipe)
-
-    @property
-    def built(self) -> nn.Module:
-        """One instance for the checks that leave weights alone."""
-        if self._built is None:
-            self._built = self.build()
-        return self._built
-
-    def recipe(self, cases: int, steps: int = 1, epochs: int = 1) -> Recipe:
-        """Adam at a constant rate, no augmentation, all cases in each batch."""
-        changes = {
-            "name": "contract",
-            "optimizer": "adam",
-            "weight_decay": 0.0,
-            "schedule": "constant",
-            "warmup": 0.0,
-            "epochs": epochs,
-            "steps_per_epoch": steps,
-            "batch_size": cases,
-            "augmentation": "none",
-        }
-        return SHARED.model_copy(update=changes)
-
-    def batches(self, recipe: Recipe) -> TrainingBatches:
-        """What the trainer would hand out."""
-        latents = None
-        if self.tokenizer is not None and getattr(self.built, "latent_inputs", True):
-            latents = LatentSource(self.tokenizer, self.arrays, self.folder / "latents", CPU)
-        rows = np.arange(recipe.batch_size)
-        return TrainingBatches(self.arrays, rows, recipe, 0, CPU, latents)
-
-    def batch(self, cases: int) -> Batch:
-        """One training batch of the first `cases` phantoms, in a fixed order."""
-        return next(self.batches(self.recipe(cases)).epoch(0))
-
-    def predict(
-        self, method: nn.Module, cases: list[int], seed: int = 0, precision: str = "fp32"
-    ) -> Tensor:
-        """Probabilities of some phantoms, as the harness asks for them."""
-        engine = Engine(CPU, precision)
-        return torch.cat(list(probabilities(method, self.arrays.images[cases], engine, seed)))
-
-    def loss(self, method: nn.Module, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
-        """The loss in train mode, drawn from a fixed seed."""
-        full: Any = method.train()
-        torch.manual_seed(seed)
-        return full.loss(batch)
+OVERFIT_STEPS = 200  # optimizer steps of Adam at 2e-3, batch 4, unless the method asks for others
 
 
 def method_steps(name: str, settings: dict[str, Any], steps: int) -> tuple[Subject, list[Step]]:
@@ -136,8 +41,11 @@ def method_steps(name: str, settings: dict[str, Any], steps: int) -> tuple[Subje
     checks = {
         "facts": facts_are_complete,
         "settings": settings_are_frozen,
+        "presets": presets_are_settings,
         "recipe": recipe_names_exist,
         "builds": builds,
+        "names": names_are_the_contracts,
+        "powers": declared_powers_are_valid,
         "counts": counts_without_weights,
         "predicts": predicts_probabilities,
         "loss": loss_is_finite,
@@ -183,6 +91,17 @@ def settings_are_frozen(subject: Subject) -> str:
     raise Broken("Settings accept an unknown field; a typo in --set would pass unseen.")
 
 
+def presets_are_settings(subject: Subject) -> str:
+    """Presets have names that profiles use, and hold settings of the method."""
+    spec = subject.spec
+    for name in spec.presets:
+        if name not in PRESETS:
+            raise unknown_name("preset", name, PRESETS)
+    for name in PRESETS:
+        validated(spec.settings, spec.preset(name), f"preset {name!r} of method {spec.name!r}")
+    return ", ".join(f"{name}: {spec.preset(name) or 'no changes'}" for name in PRESETS)
+
+
 def recipe_names_exist(subject: Subject) -> str:
     """The native recipe names a loss and an augmentation that the harness has."""
     recipe = subject.spec.recipe
@@ -192,16 +111,9 @@ def recipe_names_exist(subject: Subject) -> str:
 
 
 def builds(subject: Subject) -> str:
-    """`build` gives a network or a full method."""
-    torch.manual_seed(0)
-    context = BuildContext(subject.side, subject.tokenizer, load_weights=False)
-    module = subject.spec.build(subject.settings, context)
-    if not isinstance(module, nn.Module):
-        raise Broken(f"build() returns {type(module).__name__}; return a torch.nn.Module.")
-    half = hasattr(module, "loss") != hasattr(module, "predict")
-    if half:
-        raise Broken("The module has only one of loss(batch) and predict(images); give both.")
-    kind = "full method" if isinstance(module, FullMethod) else "network"
+    """`build` gives a network or a method."""
+    method = subject.build()
+    kind = "method" if method.authored is method else "network"
     return f"{kind} at {subject.side} px"
 
 
@@ -221,22 +133,9 @@ def counts_without_weights(subject: Subject) -> str:
 
 
 def predicts_probabilities(subject: Subject) -> str:
-    """Float32 in [0, 1], (N, 1, S, S)."""
+    """One map in [0, 1] per image, as `probabilities` requires of every prediction."""
     probs = subject.predict(subject.built, [0, 1])
-    _require_probabilities(probs, (2, 1, subject.side, subject.side))
     return f"in [{float(probs.min()):.3f}, {float(probs.max()):.3f}]"
-
-
-def _require_probabilities(probs: Tensor, shape: tuple[int, ...]) -> None:
-    if tuple(probs.shape) != shape:
-        raise Broken(f"predict() gives shape {tuple(probs.shape)}; it must give {shape}.")
-    if not bool(torch.isfinite(probs).all()):
-        raise Broken("predict() gives NaN or infinity.")
-    if float(probs.min()) < 0 or float(probs.max()) > 1:
-        raise Broken(
-            f"predict() gives values in [{float(probs.min()):.3g}, {float(probs.max()):.3g}]; "
-            "they must be probabilities in [0, 1] (apply a sigmoid or clamp)."
-        )
 
 
 def loss_is_finite(subject: Subject) -> str:
@@ -261,20 +160,17 @@ def gradients_reach_what_trains(subject: Subject) -> str:
     """Finite gradients for all that trains, none for the frozen and the declared unused."""
     method = subject.build()
     subject.loss(method, subject.batch(CASES))["loss"].backward()
-    network = getattr(method, "network", method)
-    unused = set(getattr(method, "unused_parameters", getattr(network, "unused_parameters", ())))
+    unused = set(method.unused_parameters)
     without, wrong, spare, count = [], [], [], 0
-    named = dict(method.named_parameters())
-    for name, parameter in named.items():
-        own = name.removeprefix("network.") if network is not method else name
+    for name, parameter in method.named_parameters():
         if not parameter.requires_grad:
             wrong += [name] if parameter.grad is not None else []
         elif parameter.grad is None:
-            without += [] if own in unused else [name]
+            without += [] if name in unused else [name]
         elif not bool(torch.isfinite(parameter.grad).all()):
             wrong.append(name)
         else:
-            spare += [name] if own in unused else []
+            spare += [name] if name in unused else []
             count += 1
     if without:
         raise Broken(
@@ -299,8 +195,7 @@ def _require_frozen(tokenizer: Tokenizer | None) -> None:
 
 def predicts_one_image(subject: Subject) -> str:
     """A batch of one in eval mode."""
-    probs = subject.predict(subject.built, [0])
-    _require_probabilities(probs, (1, 1, subject.side, subject.side))
+    subject.predict(subject.built, [0])
     return "a single image is predicted"
 
 
@@ -380,9 +275,8 @@ def _latents(subject: Subject) -> Tensor:
 def runs_in_bfloat16(subject: Subject) -> str:
     """Loss, gradients and predictions stay finite under bfloat16 autocast."""
     method = subject.build()
-    reason = getattr(getattr(method, "network", method), "bf16_unsupported", None)
-    if reason:
-        raise Skipped(str(reason))
+    if method.bf16_unsupported:
+        raise Skipped(method.bf16_unsupported)
     with torch.autocast("cpu", torch.bfloat16):
         parts = subject.loss(method, subject.batch(CASES))
     text = _require_loss(parts)
@@ -390,13 +284,12 @@ def runs_in_bfloat16(subject: Subject) -> str:
     grads = [p.grad for p in method.parameters() if p.grad is not None]
     if not all(bool(torch.isfinite(grad).all()) for grad in grads):
         raise Broken("Gradients overflow under bfloat16; compute that part in float32.")
-    probs = subject.predict(method, [0, 1], precision="bf16")
-    _require_probabilities(probs, (2, 1, subject.side, subject.side))
+    subject.predict(method, [0, 1], precision="bf16")
     return text
 
 
 def sees_only_what_it_is_given(subject: Subject) -> str:
-    """No data file is opened, no mask leaks into predictions, no image into its neighbour's."""
+    """No data file is opened; predictions depend on no mask and on no other image."""
     method = subject.build()
     batch = subject.batch(CASES)
     state = {name: value.clone() for name, value in own_state(method).items()}
@@ -426,7 +319,7 @@ class _Reached(Exception):
 def overfits(subject: Subject, steps: int, check_every: int = 20) -> str:
     """Adam through the real trainer learns four phantoms by heart within the budget."""
     method = subject.build()
-    steps = getattr(getattr(method, "network", method), "overfit_steps", steps)
+    steps = method.overfit_steps or steps
     scores: list[float] = []
 
     def validate() -> float:
@@ -437,9 +330,9 @@ def overfits(subject: Subject, steps: int, check_every: int = 20) -> str:
         return scores[-1]
 
     recipe = subject.recipe(CASES, check_every, -(-steps // check_every))
-    plan = TrainingRun(recipe, "best-val", {"val": validate}, 1, 0, Engine(CPU))
+    run = TrainingRun(recipe, "best-val", {"val": validate}, 1, 0, Engine(CPU))
     try:
-        train(method, subject.batches(recipe), plan)
+        train(method, subject.batches(recipe), run)
     except _Reached:
         return f"DSC {scores[-1]:.3f} after {len(scores) * check_every} of {steps} steps"
     raise Broken(

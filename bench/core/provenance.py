@@ -9,7 +9,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from bench import __version__
 from bench.core.paths import PACKAGE
 
 _PACKAGES = (
@@ -44,12 +43,12 @@ def environment() -> dict[str, Any]:
     """Versions, commit and platform of this process."""
     revision, dirty = commit()
     return {
-        "bench": __version__,
+        "bench": _version("gms-bench"),
         "commit": revision,
         "dirty": dirty,
         "python": sys.version.split()[0],
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cpu_count": os.cpu_count(),
         "packages": {name: _version(name) for name in _PACKAGES},
     }
@@ -62,7 +61,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor() -> str:
     try:
         with open("/proc/cpuinfo") as file:
             return next(line.split(":", 1)[1].strip() for line in file if "model name" in line)

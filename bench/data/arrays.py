@@ -1,7 +1,8 @@
 """Every case decoded once: uint8 images and masks at network size, native masks as bits.
 
 Arrays are cached on disk by content and memory-mapped, so a second process loads them in
-milliseconds and shares the pages. HAM10000 (10,015 cases) takes 2.4 GB at 224 pixels: 1.51 GB
+milliseconds and shares the pages. Every file of an entry has a sha256 that is verified when the
+entry is opened; a damaged entry is set aside and built again. HAM10000 (10,015 cases) takes 2.4 GB at 224 pixels: 1.51 GB
 images, 0.50 GB masks, 0.34 GB native masks.
 """
 
@@ -9,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, overload
 
@@ -16,16 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.core.checksums import Damaged, discard, seal, verify
 from bench.core.disk import disk_errors, scratch
 from bench.core.errors import BenchError
 from bench.core.files import digest
 from bench.core.paths import cache_root
 from bench.core.threads import in_order
 from bench.data.pixels import PixelError, load, pack, pixel_hash, to_mask, to_rgb, unpack
-from bench.data.prepared import Case, CaseIndex, read_index, read_records
+from bench.data.prepared import Case, CaseIndex, case_index, read_records
 
 VERSION = 1
-"""Raised whenever the same prepared files could give other arrays."""
+"""Raised whenever the same prepared files could give other arrays: results rest on it."""
+
+FOLDER = "arrays-v2"
+"""Of all entries in the cache; the number is raised when stored entries take another form. 2: with
+checksums."""
+
+FILES = ("images.npy", "masks.npy", "native.bin", "meta.json")
 
 
 Progress = Callable[[int, int], None]
@@ -80,9 +89,13 @@ class CaseArrays:
     content_hash: str
 
     def rows(self, case_ids: Iterable[str]) -> NDArray[np.int64]:
-        """Row numbers of these cases, int64 (n,), in the order asked; KeyError for an unknown case id."""
-        row = {case_id: i for i, case_id in enumerate(self.case_ids)}
-        return np.array([row[case_id] for case_id in case_ids], np.int64)
+        """Row numbers of these cases, int64 (n,), in the order asked; KeyError for an unknown case
+        id."""
+        return np.array([self._row_of[case_id] for case_id in case_ids], np.int64)
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {case_id: row for row, case_id in enumerate(self.case_ids)}
 
 
 @dataclass(frozen=True)
@@ -107,14 +120,24 @@ def load_arrays(
     `bench.core.paths.cache_root()`. progress: called with (cases done, cases) while building.
     Raises BenchError when a prepared file was changed or removed, and for a full disk.
     """
-    index = read_index(folder)
-    cases = read_records(folder).cases
-    key = digest(["cases", VERSION, size, index.content_hash, index.case_ids])
-    return _cached(index, size, key, cases, _decoder(folder, size), cache, workers, progress)
+    records = read_records(folder)
+    index = case_index(records)
+    decode = _decoder(folder, size)
+    return _cached(index, size, records.cases, decode, cache, workers, progress)
+
+
+def arrays_key(index: CaseIndex, size: int) -> str:
+    """sha256, hex, that names the pixels of these cases at `size` without reading one of them.
+
+    It is over the case ids in their order, the content hash of the dataset (its prepared pixels, or
+    the style, seed and version of its phantoms) and the version of the way from there to arrays.
+    Equal keys mean equal arrays: they are cached under it.
+    """
+    return digest(["arrays", VERSION, size, index.content_hash, index.case_ids])
 
 
 def phantom_index(style: str, train: int, test: int, seed: int) -> CaseIndex:
-    """The first `train` phantoms of a style as published part "train", the next `test` as "test".
+    """The first `train` phantoms of a style as published split "train", the next `test` as "test".
 
     Every phantom is a scene of its own, so each is its own known group.
     """
@@ -126,7 +149,7 @@ def phantom_index(style: str, train: int, test: int, seed: int) -> CaseIndex:
         dataset=style,
         case_ids=ids,
         groups=ids,
-        parts=("train",) * train + ("test",) * test,
+        published_splits=("train",) * train + ("test",) * test,
         classes=(None,) * count,
         content_hash=digest(["phantoms", phantoms.VERSION, style, count, seed]),
         grouped=count,
@@ -142,7 +165,7 @@ def phantom_arrays(
     workers: int = 2,
     progress: Progress | None = None,
 ) -> CaseArrays:
-    """The first `count` phantoms of a look at `size` pixels; ids as of `phantom_index`.
+    """The first `count` phantoms of a style at `size` pixels; ids as of `phantom_index`.
 
     A phantom is drawn at network size: its native mask is that very mask.
     """
@@ -153,30 +176,39 @@ def phantom_arrays(
         return Decoded(image, mask, mask)
 
     index = phantom_index(style, count, 0, seed)
-    key = digest(["phantoms", VERSION, phantoms.VERSION, style, count, size, seed])
-    return _cached(index, size, key, range(count), draw, cache, workers, progress)
+    return _cached(index, size, range(count), draw, cache, workers, progress)
 
 
 def _cached(
     index: CaseIndex,
     size: int,
-    key: str,
     items: Sequence[Any],
     decode: Callable[[Any], Decoded],
     cache: Path | None,
     workers: int = 2,
     progress: Progress | None = None,
 ) -> CaseArrays:
-    """The arrays stored under `key`, built with `decode(item)` per case when there are none.
+    """The stored arrays of `index`, built with `decode(item)` per case when there are none or they
+    are damaged.
 
     Two processes may build the same key at once: each writes its own folder, the first rename
     wins, and both read the same bytes.
     """
-    place = (cache or cache_root()) / "arrays" / key[:32]
-    if not (place / "meta.json").exists():
-        with disk_errors(f"cache {index.dataset} at {size} pixels", place.parent):
-            _build(place, size, items, decode, workers, progress)
-    return _open(index, size, place)
+    place = (cache or cache_root()) / FOLDER / arrays_key(index, size)[:32]
+    with disk_errors(f"cache {index.dataset} at {size} pixels", place.parent):
+        if place.exists():
+            try:
+                return _open(index, size, place)
+            except Damaged as damage:
+                discard(place, damage)
+        _build(place, size, items, decode, workers, progress)
+    try:
+        return _open(index, size, place)
+    except Damaged as damage:
+        raise BenchError(
+            f"{damage}, although it was just written. Check the disk of {place.parent}, or set "
+            "GMS_BENCH_CACHE to a folder on another one."
+        ) from damage
 
 
 def _decoder(folder: Path, size: int) -> Callable[[Case], Decoded]:
@@ -215,10 +247,12 @@ def _build(
         folder.mkdir()
         decoded = in_order(decode, items, workers)
         _write(folder, size, len(items), _counted(decoded, len(items), progress))
+        for name in FILES:
+            seal(folder / name)
         try:
             os.rename(folder, place)
         except OSError:
-            if not (place / "meta.json").exists():  # else another process was faster
+            if not place.exists():  # else another process was faster
                 raise
 
 
@@ -261,19 +295,19 @@ def _header(file: BinaryIO, dtype: np.dtype, shape: tuple[int, ...]) -> None:
 
 
 def _open(index: CaseIndex, size: int, place: Path) -> CaseArrays:
+    """The arrays stored in `place`; Damaged when they are not what was written."""
+    for name in FILES:
+        verify(place / name)
     try:
         meta = json.loads((place / "meta.json").read_text())
         images = np.load(place / "images.npy", mmap_mode="r")
         masks = np.load(place / "masks.npy", mmap_mode="r")
         bits = np.memmap(place / "native.bin", np.uint8, "r", shape=(meta["native_bytes"],))
         native = NativeMasks(bits, np.array(meta["shapes"], np.int64))
-    except (OSError, ValueError, KeyError) as error:
-        raise BenchError(
-            f"The cached arrays in {place} are damaged ({error}). Delete the folder; it is built "
-            "again from the prepared dataset."
-        ) from error
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{place} cannot be read ({error})") from error
     if images.shape != (len(index.case_ids), size, size, 3):
-        raise BenchError(f"The cached arrays in {place} are of another dataset. Delete the folder.")
+        raise Damaged(f"{place} holds images of shape {images.shape}")
     return CaseArrays(
         dataset=index.dataset,
         case_ids=index.case_ids,

@@ -41,8 +41,8 @@ class Layout(Frozen):
 
     example: an image with its mask, as messages show it.
     image, mask: patterns whose named groups fill in `id`, a template such as "{class}_{number}".
-    All masks that give the same id are joined by OR. The groups `class` and `part`, where the
-    image pattern has them, are kept with the case.
+    All masks that give the same id are joined by OR. The groups `class` and `published_split`,
+    where the image pattern has them, are kept with the case.
     mask_rule: overrides the card's, for copies whose masks were rewritten.
     """
 
@@ -59,6 +59,12 @@ class Layout(Frozen):
             missing = set(re.findall(r"{(\w+)}", self.id)) - set(re.compile(pattern).groupindex)
             if missing:
                 raise ValueError(f"{field} captures no group named {', '.join(sorted(missing))}")
+        groups = set(re.compile(self.image).groupindex) - set(re.findall(r"{(\w+)}", self.id))
+        if unknown := groups - {"class", "published_split"}:
+            raise ValueError(
+                f"image captures a group named {', '.join(sorted(unknown))}, which nothing reads; "
+                "known besides those of `id`: class, published_split"
+            )
         return self
 
 
@@ -86,14 +92,20 @@ class Access(Frozen):
 
 
 class Expected(Frozen):
-    """The complete dataset after the default exclusions, to notice parts and rescaled copies.
+    """The complete dataset after the default exclusions, to notice missing cases and rescaled
+    copies.
 
-    largest: width and height in pixels of the largest published image.
+    largest: width and height in pixels of the largest published image. published_splits, classes:
+    cases of each; the first is hashed as "parts", so that a card keeps its hash.
     """
 
     cases: int = Field(gt=0)
     largest: tuple[int, int] | None = None
-    parts: dict[str, int] = {}
+    published_splits: dict[str, int] = Field(
+        default={},
+        validation_alias=AliasChoices("published_splits", "parts"),
+        serialization_alias="parts",
+    )
     classes: dict[str, int] = {}
 
 
@@ -130,14 +142,14 @@ class Exclude(Frozen):
 
 
 class Card(Frozen):
-    """Everything the harness knows of a dataset before seeing a pixel.
+    """All facts about a dataset that are fixed before it is downloaded.
 
     modality: datasets that share it are domains of one another.
     mask_rule: which grey levels (0..255) are foreground; see `bench.data.pixels.to_mask`.
     masks_rescaled: the publisher stores masks at other sizes than their images; they are brought
         to the image's size by nearest neighbour where the aspect ratio is the same. Otherwise a
         mask of another size is an error.
-    external: the whole set is the test part (a second hospital, for cross-domain tests).
+    external: the whole set is a test set (a second hospital, for cross-domain tests).
     phantom: the style in `bench.data.phantoms` that stands in for it in the demo, if there is one.
     """
 
@@ -182,7 +194,7 @@ def read_card(path: Path) -> Card:
 
 
 def card_files() -> dict[str, Path]:
-    """Name -> file of every card at hand: the shipped ones, then those of installed packages."""
+    """Name -> file of every card: the shipped ones, then those of installed packages."""
     files = {path.stem: path for path in sorted(shipped("datasets").glob("*.toml"))}
     for entry in entry_points(group=GROUP):
         if entry.name in files:
@@ -195,21 +207,26 @@ def card_files() -> dict[str, Path]:
 
 
 def list_cards(extra: Iterable[Path] = ()) -> list[Card]:
-    """All cards at hand, sorted by name; `extra` are the user's own files (`--card`)."""
-    cards = {card.name: card for card in map(read_card, card_files().values())}
-    for path in extra:
+    """All cards, sorted by name; `extra` are the user's own files (`--card`).
+
+    Raises BenchError when two files give one name.
+    """
+    cards: dict[str, Card] = {}
+    files: dict[str, Path] = {}
+    for path in (*card_files().values(), *extra):
         card = read_card(path)
-        if card.name in cards and card != cards[card.name]:
+        other = files.setdefault(card.name, path)
+        if other.resolve() != path.resolve():
             raise BenchError(
-                f"{path} is named {card.name!r} like a card that is already there. Names are "
-                "unique because results are stored under them: choose another `name`."
+                f"{path} is named {card.name!r}, a name that {other} has. Results are stored under "
+                "names, so each has one meaning: choose another `name`."
             )
         cards[card.name] = card
     return [cards[name] for name in sorted(cards)]
 
 
 def load_card(name: str, extra: Iterable[Path] = ()) -> Card:
-    """The card of that name among those at hand and the user's own files `extra`."""
+    """The card of that name among all cards and the user's own files `extra`."""
     cards = {card.name: card for card in list_cards(extra)}
     if name not in cards:
         raise unknown_name("dataset", name, cards, "Bring your own with --card FILE.")

@@ -40,7 +40,7 @@ class Writer:
     """
 
     match: Match
-    facts: PublisherMetadata
+    metadata: PublisherMetadata
     rule: str
     rescale: bool
     folder: Path
@@ -70,40 +70,40 @@ class Writer:
             raise _bad(faults)
         return written, incomplete
 
-    def _attempt(self, found: CaseFiles) -> WrittenCase | Incomplete | PixelError:
+    def _attempt(self, files: CaseFiles) -> WrittenCase | Incomplete | PixelError:
         """The outcome as a value, so that one bad case does not hide the next."""
         try:
-            return self._write(found)
+            return self._write(files)
         except (Incomplete, PixelError) as error:
             return error
 
-    def _write(self, found: CaseFiles) -> WrittenCase:
-        image = self._load(found.image)
-        mask = self._joined(found, image.size)
-        name = found.case_id + PurePosixPath(found.image).suffix.lower()
-        shutil.copyfile(self.match.files[found.image], self.folder / "images" / name)
-        Image.fromarray(mask).save(self.folder / "masks" / f"{found.case_id}.png")
-        return WrittenCase(self._case(found, name, image, mask), int(mask.sum()))
+    def _write(self, files: CaseFiles) -> WrittenCase:
+        image = self._load(files.image)
+        mask = self._joined(files, image.size)
+        name = files.case_id + PurePosixPath(files.image).suffix.lower()
+        shutil.copyfile(self.match.files[files.image], self.folder / "images" / name)
+        Image.fromarray(mask).save(self.folder / "masks" / f"{files.case_id}.png")
+        return WrittenCase(self._case(files, name, image, mask), int(mask.sum()))
 
     def _case(
-        self, found: CaseFiles, name: str, image: Image.Image, mask: NDArray[np.bool_]
+        self, files: CaseFiles, name: str, image: Image.Image, mask: NDArray[np.bool_]
     ) -> Case:
-        notes = [f"{len(found.masks)} masks joined"] if len(found.masks) > 1 else []
+        remarks = [f"{len(files.masks)} masks joined"] if len(files.masks) > 1 else []
         if self.rescale:
-            notes.append("mask brought to the image's size where it had another")
+            remarks.append("mask brought to the image's size where it had another")
         if orientation(image) != 1:
-            notes.append(f"EXIF orientation {orientation(image)} not applied")
+            remarks.append(f"EXIF orientation {orientation(image)} not applied")
         return Case(
-            id=found.case_id,
+            id=files.case_id,
             image=name,
-            group=self.facts.groups.get(found.case_id),
-            part=self.facts.parts.get(found.case_id),
-            class_=self.facts.classes.get(found.case_id),
+            group=self.metadata.groups.get(files.case_id),
+            published_split=self.metadata.splits.get(files.case_id),
+            class_=self.metadata.classes.get(files.case_id),
             width=image.width,
             height=image.height,
             image_sha256=pixel_hash(to_rgb(image)),
             mask_sha256=pixel_hash(mask),
-            notes=tuple(notes),
+            remarks=tuple(remarks),
         )
 
     def _load(self, path: str) -> Image.Image:
@@ -112,11 +112,11 @@ class Writer:
         except PixelError as error:
             raise PixelError(f"{path} {error}") from error
 
-    def _joined(self, found: CaseFiles, size: tuple[int, int]) -> NDArray[np.bool_]:
+    def _joined(self, files: CaseFiles, size: tuple[int, int]) -> NDArray[np.bool_]:
         """The OR of all masks, bool (H, W)."""
-        stored = {path: self._load(path) for path in found.masks}
+        stored = {path: self._load(path) for path in files.masks}
         misfits = [
-            f"{path} is {mask.width} x {mask.height} pixels and its image {found.image} "
+            f"{path} is {mask.width} x {mask.height} pixels and its image {files.image} "
             f"{size[0]} x {size[1]}; a mask must have its image's size"
             for path, mask in stored.items()
             if not self._fits(mask, size)

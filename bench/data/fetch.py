@@ -22,7 +22,7 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True)
 class Fetched:
-    """One file at hand. state: "downloaded", "resumed" or "present" (from before).
+    """One file on this disk. state: "downloaded", "resumed" or "present" (from before).
 
     checked: whether its checksum is known and agrees. sha256: what it is, for the record.
     """

@@ -2,8 +2,9 @@
 
 Files: a `.pkl` as the GMS authors publish (read without executing it), `.json`, or text.
 JSON and pickle: {"train": [...], "test": [...]} with an optional "val"; each list may also be
-{"name_list": [...]}, as in the authors' files. Text: either one `part<TAB>name` a line (a comma
-or blanks do too), or a line `[train]` (also `train:`) before the names of each part, one a line;
+{"name_list": [...]}, as in the authors' files. Text: either one `train<TAB>name` a line (a
+comma or blanks do too), or a line `[train]` (also `train:`) before the names of each subset, one a
+line;
 `#` starts a comment. A folder with train.txt and test.txt (val.txt) works too.
 Names may carry folders and an image suffix.
 """
@@ -23,7 +24,7 @@ from bench.data.layouts import some
 from bench.data.metadata import case_name, read_lines
 from bench.data.prepared import IMPORTED, Imported, read_records
 
-PARTS = ("train", "val", "test")
+SUBSETS = ("train", "val", "test")
 
 Lists = dict[str, list[str]]
 
@@ -44,15 +45,15 @@ class ImportReport:
         if self.foreign:
             lines.append(
                 f"WARNING: {len(self.foreign)} of the listed names have no case here and were "
-                f"dropped: {some([*self.foreign])}. Scores on this part of the split do not "
+                f"dropped: {some([*self.foreign])}. Scores on what is left of the split do not "
                 "compare with published ones."
             )
         if self.unlisted:
             lines.append(
-                f"{len(self.unlisted)} case(s) are in no list and take no part: "
+                f"{len(self.unlisted)} case(s) are in no list and are not used: "
                 f"{some([*self.unlisted])}"
             )
-        counts = ", ".join(f"{part} {count}" for part, count in self.counts.items() if count)
+        counts = ", ".join(f"{subset} {count}" for subset, count in self.counts.items() if count)
         lines.append(f"{self.dataset}: imported {counts} into {self.path}")
         return lines
 
@@ -62,7 +63,7 @@ def import_split(
 ) -> ImportReport:
     """Store the lists in `file` as the split `imported` of a prepared dataset.
 
-    allow_partial: the dataset here is a part of the listed one; drop names that match no case
+    allow_partial: the dataset here lacks cases of the listed one; drop names that match no case
     instead of refusing. Written atomically; nothing is stored on an error.
     Raises BenchError for a dataset that is not prepared, a file of no known form or with
     executable pickle instructions, names in two lists, foreign names, or no usable train or test
@@ -75,14 +76,14 @@ def import_split(
     if foreign and not allow_partial:
         raise BenchError(
             f"{len(foreign)} of the names in {file} match no case of {name}: {some(foreign)}. "
-            "Every name must match. Is it this dataset's list? If only a part of the dataset is "
-            "prepared here, say so with --allow-partial."
+            "Every name must match. Is it this dataset's list? If the dataset "
+            "prepared here is incomplete, say so with --allow-partial."
         )
-    kept = {part: [case for case in lists.get(part, []) if case in known] for part in PARTS}
-    for part in ("train", "test"):
-        if not kept[part]:
+    kept = {subset: [case for case in lists.get(subset, []) if case in known] for subset in SUBSETS}
+    for subset in ("train", "test"):
+        if not kept[subset]:
             raise BenchError(
-                f"{file} names no {part} case that is prepared of {name}; a split needs both "
+                f"{file} names no {subset} case that is prepared of {name}; a split needs both "
                 "sides. Prepare the cases it names, or bring another file."
             )
     unlisted = sorted(known - {case for names in kept.values() for case in names})
@@ -105,12 +106,12 @@ def _store(
     path = data_root / name / IMPORTED
     with disk_errors(f"import a split of {name}", path.parent):
         write_json(path, imported.model_dump(mode="json"))
-    counts = {part: len(names) for part, names in kept.items()}
+    counts = {subset: len(names) for subset, names in kept.items()}
     return ImportReport(name, path, counts, tuple(foreign), tuple(unlisted))
 
 
 def read_lists(file: Path) -> Lists:
-    """Part -> case names of a file in one of the known forms; BenchError otherwise."""
+    """Subset -> case names of a file in one of the known forms; BenchError otherwise."""
     if file.is_dir():
         return _from_folder(file)
     if not file.exists():
@@ -133,31 +134,31 @@ def _read_json(file: Path) -> Any:
 
 
 def _from_nested(file: Path, content: Any) -> Lists:
-    if not isinstance(content, dict) or not {"train", "test"} <= set(content) <= set(PARTS):
+    if not isinstance(content, dict) or not {"train", "test"} <= set(content) <= set(SUBSETS):
         keys = ", ".join(map(str, content)) if isinstance(content, dict) else "no keys"
         raise BenchError(
             f'{file} has {keys[:200]}; wanted {{"train": [...], "test": [...]}}, with an optional '
             '"val". Write the lists so.'
         )
-    return {part: _names(file, part, value) for part, value in content.items()}
+    return {subset: _names(file, subset, value) for subset, value in content.items()}
 
 
-def _names(file: Path, part: str, value: Any) -> list[str]:
+def _names(file: Path, subset: str, value: Any) -> list[str]:
     if isinstance(value, dict) and set(value) == {"name_list"}:
         value = value["name_list"]
     if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
-        raise BenchError(f"{file}: {part!r} is not a list of names. Write one list of strings.")
+        raise BenchError(f"{file}: {subset!r} is not a list of names. Write one list of strings.")
     return [case_name(name) for name in value]
 
 
 def _from_folder(folder: Path) -> Lists:
-    files = {part: folder / f"{part}.txt" for part in PARTS}
-    missing = [files[part].name for part in ("train", "test") if not files[part].exists()]
+    files = {subset: folder / f"{subset}.txt" for subset in SUBSETS}
+    missing = [files[subset].name for subset in ("train", "test") if not files[subset].exists()]
     if missing:
         raise BenchError(f"{folder} has no {' and no '.join(missing)}. Add them, or name a file.")
     return {
-        part: [case_name(line) for line in read_lines(path)]
-        for part, path in files.items()
+        subset: [case_name(line) for line in read_lines(path)]
+        for subset, path in files.items()
         if path.exists()
     }
 
@@ -181,7 +182,7 @@ def _from_text(file: Path, lines: list[str]) -> Lists:
             lists.setdefault(row[1].lower(), []).append(case_name(row[2]))
         else:
             raise BenchError(
-                f"{file}, line {number}: {text[:80]!r} is neither `part<TAB>name` nor below a "
+                f"{file}, line {number}: {text[:80]!r} is neither `train<TAB>name` nor below a "
                 "line `[train]`, `[val]` or `[test]`. Correct the line."
             )
     return lists

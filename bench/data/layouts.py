@@ -16,13 +16,13 @@ class CaseFiles:
     case_id: str
     image: str
     masks: tuple[str, ...]
-    part: str | None
+    published_split: str | None
     class_: str | None
 
 
 @dataclass(frozen=True)
 class Match:
-    """The layout that fits, and what it found.
+    """The layout that fits, and the cases it gives.
 
     files: logical path -> real path, of all files. spare_masks: masks that have no image.
     """
@@ -76,7 +76,7 @@ def _best(card: Card, files: dict[str, Path]) -> Match | None:
     complete = [sum(bool(case.masks) for case in match.cases) for match in matches]
     best = complete.index(max(complete))
     if complete[best] == 0:
-        # Images without a single mask still tell what is wrong better than "no layout".
+        # A message about images without masks is more use than "no layout fits".
         best = max(range(len(matches)), key=lambda k: len(matches[k].cases))
     if not matches[best].cases:
         return None
@@ -109,7 +109,11 @@ def _match(layout: Layout, files: dict[str, Path]) -> Match:
             images.append((_case_id(layout, hit), path, hit.groupdict()))
     cases = tuple(
         CaseFiles(
-            case_id, path, tuple(masks.get(case_id, ())), groups.get("part"), groups.get("class")
+            case_id,
+            path,
+            tuple(masks.get(case_id, ())),
+            groups.get("published_split"),
+            groups.get("class"),
         )
         for case_id, path, groups in sorted(images, key=lambda image: image[:2])
     )

@@ -33,7 +33,7 @@ LeftOut = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What `prepare` found and did.
+    """The outcome of `prepare`.
 
     joined: cases with several masks. empty: cases whose mask has no foreground.
     left_out: (case, reason). grouped: cases with a known patient or lesion (`unit`), of `groups`.
@@ -46,7 +46,7 @@ class PrepareReport:
     mask_rule: str
     cases: int
     classes: dict[str, int]
-    parts: dict[str, int]
+    published_splits: dict[str, int]
     joined: tuple[str, ...]
     empty: tuple[str, ...]
     left_out: LeftOut
@@ -60,7 +60,10 @@ class PrepareReport:
         """The report as text, warnings first."""
         lines = [f"WARNING: {warning}." for warning in self.warnings]
         lines.append(f"{self.dataset}: {self.cases} cases in {self.folder} (layout {self.layout})")
-        for title, counts in (("classes", self.classes), ("parts", self.parts)):
+        for title, counts in (
+            ("classes", self.classes),
+            ("published split", self.published_splits),
+        ):
             if counts:
                 lines.append(f"{title}: " + ", ".join(f"{k} {n}" for k, n in counts.items()))
         lines.append(f"foreground: mask level {self.mask_rule}")
@@ -108,14 +111,14 @@ def prepare(
     task = f"prepare {card.name}"
     with disk_errors(task, data_root), scratch(data_root, card.name) as workspace:
         match = find(card, source, workspace / "unpacked")
-        facts = read_publisher_metadata(card, match)
-        kept, left_out = _choose(card, match, facts, include_all, leave_out or ())
+        metadata = read_publisher_metadata(card, match)
+        kept, left_out = _choose(card, match, metadata, include_all, leave_out or ())
         rule = mask_rule or match.layout.mask_rule or card.mask_rule
-        writer = Writer(match, facts, rule, card.masks_rescaled, workspace / "new")
+        writer = Writer(match, metadata, rule, card.masks_rescaled, workspace / "new")
         written, incomplete = writer.write_all(kept, workers, progress)
         report = _report(card, writer, written, (*left_out, *incomplete))
         warnings = _warnings(card, match, report, include_all, incomplete)
-        warnings += [*facts.warnings, *_turned(written), *_shrunk(card, written)]
+        warnings += [*metadata.warnings, *_turned(written), *_shrunk(card, written)]
         report = replace(report, warnings=tuple(warnings))
         _write_index(card, report, written)
         return _publish(report, workspace, data_root / card.name)
@@ -124,25 +127,25 @@ def prepare(
 def _choose(
     card: Card,
     match: Match,
-    facts: PublisherMetadata,
+    metadata: PublisherMetadata,
     include_all: bool,
     leave_out: Collection[str],
 ) -> tuple[list[CaseFiles], list[tuple[str, str]]]:
     """(cases to write, (case id, reason) of the others)."""
-    known = {found.case_id for found in match.cases}
+    known = {case.case_id for case in match.cases}
     for case_id in leave_out:
         if case_id not in known:
             raise unknown_name(f"case of {card.name}", case_id, known)
     excluded = card.exclude.classes if card.exclude and not include_all else ()
     kept, left_out = [], []
-    for found in match.cases:
-        class_ = facts.classes.get(found.case_id)
-        if found.case_id in leave_out:
-            left_out.append((found.case_id, "left out by name"))
+    for case in match.cases:
+        class_ = metadata.classes.get(case.case_id)
+        if case.case_id in leave_out:
+            left_out.append((case.case_id, "left out by name"))
         elif card.exclude and class_ in excluded:
-            left_out.append((found.case_id, f"{class_}: {card.exclude.reason}"))
+            left_out.append((case.case_id, f"{class_}: {card.exclude.reason}"))
         else:
-            kept.append(found)
+            kept.append(case)
     if not kept:
         raise BenchError(
             f"All {len(left_out)} cases found of {card.name} are left out ({left_out[0][1]}). Name "
@@ -153,7 +156,7 @@ def _choose(
 
 
 def _refuse_bare(card: Card, match: Match, kept: list[CaseFiles]) -> None:
-    bare = [found.image for found in kept if not found.masks]
+    bare = [case.image for case in kept if not case.masks]
     if bare:
         raise BenchError(
             f"{len(bare)} image(s) of {card.name} have no mask: {some(bare)}. Wanted: "
@@ -172,7 +175,7 @@ def _report(
             f"{card.access.page}."
         )
     ids = {case.id for case in cases}
-    several = [found.case_id for found in writer.match.cases if len(found.masks) > 1]
+    several = [case.case_id for case in writer.match.cases if len(case.masks) > 1]
     return PrepareReport(
         dataset=card.name,
         folder=writer.folder,
@@ -180,7 +183,7 @@ def _report(
         mask_rule=writer.rule,
         cases=len(cases),
         classes=_count(case.class_ for case in cases),
-        parts=_count(case.part for case in cases),
+        published_splits=_count(case.published_split for case in cases),
         joined=tuple(case_id for case_id in several if case_id in ids),
         empty=tuple(one.case.id for one in written if one.foreground == 0),
         left_out=left_out,
@@ -219,13 +222,15 @@ def _warnings(
 
 def _miscounts(card: Card, report: PrepareReport) -> list[str]:
     assert card.expected is not None
-    wanted = {"cases": card.expected.cases, **card.expected.parts, **card.expected.classes}
-    found = {"cases": report.cases, **report.parts, **report.classes}
+    expected = card.expected
+    wanted = {"cases": expected.cases, **expected.published_splits, **expected.classes}
+    named = {**report.published_splits, **report.classes}
+    found = {"cases": report.cases, **named}
     wrong = [
         f"{found.get(name, 0)} {name} of {count}"
         for name, count in wanted.items()
-        # A copy whose names tell neither part nor class cannot be counted by them.
-        if found.get(name, 0) != count and (name == "cases" or report.parts or report.classes)
+        # A copy without published splits and classes cannot be counted by them.
+        if found.get(name, 0) != count and (name == "cases" or named)
     ]
     warning = (
         f"not the complete dataset: {', '.join(wrong)}; scores on it do not compare with "
@@ -248,7 +253,7 @@ def _shrunk(card: Card, written: list[WrittenCase]) -> list[str]:
 
 
 def _turned(written: list[WrittenCase]) -> list[str]:
-    turned = [one.case.id for one in written if any("EXIF" in note for note in one.case.notes)]
+    turned = [one.case.id for one in written if any("EXIF" in text for text in one.case.remarks)]
     warning = (
         f"{len(turned)} image(s) carry an EXIF orientation, which is not applied because masks "
         f"carry none: {some(turned, 3)}; look at one with its mask"

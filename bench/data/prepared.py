@@ -1,4 +1,4 @@
-"""The prepared dataset on disk, read back: who the cases are, without a pixel.
+"""The prepared dataset on disk, read back: its cases, without a pixel.
 
 `<data>/<name>/` holds images/<case_id>.<ext>, masks/<case_id>.png (joined, 0 and 255), index.json
 and, after an import, splits/imported.json.
@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import AliasChoices, Field, ValidationError
 
@@ -22,29 +23,34 @@ IMPORTED = "splits/imported.json"
 FORMAT = 1
 
 
-class Case(Frozen):
-    """One case as `index.json` keeps it; group, part and class are null where unknown.
+def _stored_as(key: str, name: str, **options: Any) -> Any:
+    """A field called `name` here and `key` in the file."""
+    return Field(validation_alias=AliasChoices(key, name), serialization_alias=key, **options)
 
-    image: file name below images/. width, height: pixels as stored.
+
+class Case(Frozen):
+    """One case as `index.json` keeps it; group, published split and class are null where unknown.
+
+    image: file name below images/. width, height: pixels as stored. published_split: "train",
+    "test" or another name that the publisher gives ("testA"); stored as "part". remarks: what
+    preparing did to the case; stored as "notes".
     image_sha256, mask_sha256: `bench.data.pixels.pixel_hash` of the RGB image and the joined mask.
     """
 
     id: str
     image: str
     group: str | None
-    part: str | None
-    class_: str | None = Field(
-        validation_alias=AliasChoices("class", "class_"), serialization_alias="class"
-    )
+    published_split: str | None = _stored_as("part", "published_split")
+    class_: str | None = _stored_as("class", "class_")
     width: int
     height: int
     image_sha256: str
     mask_sha256: str
-    notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = _stored_as("notes", "remarks", default=())
 
 
 class Index(Frozen):
-    """The whole of `index.json`."""
+    """The whole of `index.json`. content_hash: `content_hash` of the cases."""
 
     format: int = FORMAT
     dataset: str
@@ -76,17 +82,17 @@ class Imported(Frozen):
 
 @dataclass(frozen=True)
 class CaseIndex:
-    """Who the cases of a dataset are; everything a split may look at.
+    """The cases of a dataset without pixels: all that a split depends on.
 
     groups: patient, lesion or, where none is known, the case's own id; so a group is never empty.
-    grouped: how many cases have a real group. parts, classes: None where unknown.
+    grouped: how many cases have a real group. published_splits, classes: None where unknown.
     content_hash: over ids and pixels of all cases. imported: the user's own lists, if any.
     """
 
     dataset: str
     case_ids: tuple[str, ...]
     groups: tuple[str, ...]
-    parts: tuple[str | None, ...]
+    published_splits: tuple[str | None, ...]
     classes: tuple[str | None, ...]
     content_hash: str
     grouped: int = 0
@@ -100,22 +106,36 @@ def content_hash(cases: Iterable[Case]) -> str:
 
 
 def read_records(folder: Path) -> Index:
-    """`index.json` of the prepared dataset in `<data>/<name>`; BenchError when there is none or it
-    is damaged."""
+    """`index.json` of the prepared dataset in `<data>/<name>`.
+
+    Raises BenchError when there is none, when it is damaged, and when its content hash is not that
+    of its cases: results are stored under that hash.
+    """
     path = folder / INDEX
     try:
-        return Index.model_validate_json(path.read_text(encoding="utf-8"))
+        index = Index.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise BenchError(
             f"Dataset {folder.name!r} is not prepared in {folder.parent}. Run `bench data prepare "
             f"{folder.name} --from FOLDER_OR_ZIP`, or name another data folder."
         ) from error
     except ValidationError as error:
-        raise BenchError(_damaged(path)) from error
+        raise BenchError(
+            f"{path} is damaged or of another version: {_first_line(error)}. Prepare the dataset "
+            "again."
+        ) from error
+    if content_hash(index.cases) != index.content_hash:
+        raise BenchError(
+            f"{path} was edited: its content hash {index.content_hash[:12]}... is not that of its "
+            "cases. Prepare the dataset again; do not edit the file."
+        )
+    return index
 
 
-def _damaged(path: Path) -> str:
-    return f"{path} is damaged or of another version. Prepare the dataset again."
+def _first_line(error: ValidationError) -> str:
+    """Field and fault of the first of the errors: a damaged file has thousands."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return ": ".join([*(["/".join(map(str, first["loc"]))] if first["loc"] else []), first["msg"]])
 
 
 def read_imported(folder: Path) -> Imported | None:
@@ -124,7 +144,7 @@ def read_imported(folder: Path) -> Imported | None:
     if not path.exists():
         return None
     try:
-        return Imported.model_validate_json(path.read_text(encoding="utf-8"))
+        return Imported.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise BenchError(f"{path} is damaged. Import the split again.") from error
 
@@ -132,16 +152,20 @@ def read_imported(folder: Path) -> Imported | None:
 def read_index(folder: Path) -> CaseIndex:
     """The cases of the prepared dataset in `<data>/<name>`, with its imported split; errors as of
     `read_records`."""
-    index = read_records(folder)
+    return case_index(read_records(folder), read_imported(folder))
+
+
+def case_index(index: Index, imported: Imported | None = None) -> CaseIndex:
+    """The cases of `index.json` as splits take them."""
     return CaseIndex(
         dataset=index.dataset,
         case_ids=tuple(case.id for case in index.cases),
         groups=tuple(case.group or case.id for case in index.cases),
-        parts=tuple(case.part for case in index.cases),
+        published_splits=tuple(case.published_split for case in index.cases),
         classes=tuple(case.class_ for case in index.cases),
         content_hash=index.content_hash,
         grouped=sum(case.group is not None for case in index.cases),
-        imported=read_imported(folder),
+        imported=imported,
     )
 
 
@@ -159,14 +183,17 @@ class Status:
     cases: int = 0
     expected: int | None = None
     groups: int = 0
-    parts: tuple[tuple[str, int], ...] = ()
+    published_splits: tuple[tuple[str, int], ...] = ()
     imported: str = ""
     warnings: tuple[str, ...] = ()
     next_step: str = ""
 
 
 def status(data_root: Path | None, cards: list[Card]) -> list[Status]:
-    """What of each card lies in the data folder (None: nothing does), and what to do next."""
+    """The state of each card's dataset in the data folder, and the next step of the user.
+
+    data_root: None where no folder is named; then every dataset is missing.
+    """
     return [_status(data_root, card) for card in cards]
 
 
@@ -192,7 +219,7 @@ def _status(data_root: Path | None, card: Card) -> Status:
             next_step=again,
         )
     changed = index.card_hash != card.hash
-    parts = [case.part for case in index.cases if case.part]
+    splits = [case.published_split for case in index.cases if case.published_split]
     return Status(
         name=card.name,
         title=card.title,
@@ -200,7 +227,7 @@ def _status(data_root: Path | None, card: Card) -> Status:
         cases=len(index.cases),
         expected=expected,
         groups=len({case.group for case in index.cases if case.group}),
-        parts=tuple((part, parts.count(part)) for part in sorted(set(parts))),
+        published_splits=tuple((name, splits.count(name)) for name in sorted(set(splits))),
         imported=imported.origin if imported else "",
         warnings=index.warnings,
         next_step=again if changed else "",

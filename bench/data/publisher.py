@@ -1,4 +1,4 @@
-"""What a publisher's own tables and lists say of the cases: patient or lesion, class, part."""
+"""The publisher's own tables and lists of the cases: patient or lesion, class, split."""
 
 from dataclasses import dataclass
 
@@ -10,24 +10,25 @@ from bench.data.metadata import case_name, column, read_lines, read_table
 
 @dataclass(frozen=True)
 class PublisherMetadata:
-    """Case id -> patient or lesion, class, part; only what is known. warnings: what is not."""
+    """Case id -> patient or lesion, class, published split, where known. warnings: what is missing."""
 
     groups: dict[str, str]
     classes: dict[str, str]
-    parts: dict[str, str]
+    splits: dict[str, str]
     warnings: tuple[str, ...]
 
 
 def read_publisher_metadata(card: Card, match: Match) -> PublisherMetadata:
-    """What the publisher says of the cases of `match`, its file names first, then the card's tables and lists.
+    """Groups, classes and published splits of the cases of `match`: from their file names first,
+    then from the card's tables and lists.
 
     Missing tables and lists are warnings; ones that contradict themselves raise BenchError.
     """
     groups, classes, no_groups = _groups(card, match)
-    parts, no_parts = _parts(card, match)
-    parts |= {found.case_id: found.part for found in match.cases if found.part}
-    classes |= {found.case_id: found.class_ for found in match.cases if found.class_}
-    return PublisherMetadata(groups, classes, parts, (*no_groups, *no_parts))
+    splits, no_splits = _splits(card, match)
+    splits |= {c.case_id: c.published_split for c in match.cases if c.published_split}
+    classes |= {case.case_id: case.class_ for case in match.cases if case.class_}
+    return PublisherMetadata(groups, classes, splits, (*no_groups, *no_splits))
 
 
 def _groups(card: Card, match: Match) -> tuple[dict[str, str], dict[str, str], list[str]]:
@@ -51,7 +52,7 @@ def _no_table(groups: Groups) -> str:
     )
 
 
-def _parts(card: Card, match: Match) -> tuple[dict[str, str], list[str]]:
+def _splits(card: Card, match: Match) -> tuple[dict[str, str], list[str]]:
     if card.external:
         return {case.case_id: "test" for case in match.cases}, []
     if card.published is None:
@@ -60,14 +61,14 @@ def _parts(card: Card, match: Match) -> tuple[dict[str, str], list[str]]:
     missing = [pattern for pattern in sides.values() if not match.paths(pattern)]
     if missing:
         return {}, [f"no published list {' or '.join(missing)} found: the split stays unknown"]
-    parts: dict[str, str] = {}
-    for part, pattern in sides.items():
+    splits: dict[str, str] = {}
+    for side, pattern in sides.items():
         for name in map(case_name, read_lines(match.files[match.paths(pattern)[0]])):
-            if parts.setdefault(name, part) != part:
+            if splits.setdefault(name, side) != side:
                 raise BenchError(
                     f"{name!r} is in both published lists of {card.name}. Get the lists from the "
                     "publisher again."
                 )
-    foreign = sorted(set(parts) - {case.case_id for case in match.cases})
+    foreign = sorted(set(splits) - {case.case_id for case in match.cases})
     warning = f"{len(foreign)} names of the published lists match no image: {some(foreign)}"
-    return parts, [warning] if foreign else []
+    return splits, [warning] if foreign else []

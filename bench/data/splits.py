@@ -45,7 +45,8 @@ class Split:
 def make_split(index: CaseIndex, scheme: str, seed: int = 0, val_share: float = 0.2) -> Split:
     """The split of a dataset under a scheme.
 
-    published: the publisher's parts: "train" trains, parts that start with "test" test.
+    published: the publisher's split: "train" trains, "val" validates, names that start with "test"
+    test.
     imported: the user's lists (`bench data import-split`).
     default: imported, else published, else random80.
     random80: ceil(20 %) of the cases test, drawn by `seed`; groups may be torn.
@@ -85,14 +86,14 @@ Sides = tuple[set[str], set[str], set[str]]
 def _default(index: CaseIndex) -> str:
     if index.imported:
         return "imported"
-    return "published" if any(index.parts) else "random80"
+    return "published" if any(index.published_splits) else "random80"
 
 
 def _published(index: CaseIndex, seed: int) -> Sides:
-    parts = dict(zip(index.case_ids, index.parts, strict=True))
-    train = {case for case, part in parts.items() if part == "train"}
-    val = {case for case, part in parts.items() if part == "val"}
-    test = {case for case, part in parts.items() if part and part.startswith("test")}
+    sides = dict(zip(index.case_ids, index.published_splits, strict=True))
+    train = {case for case, side in sides.items() if side == "train"}
+    val = {case for case, side in sides.items() if side == "val"}
+    test = {case for case, side in sides.items() if side and side.startswith("test")}
     if not test:
         raise BenchError(
             f"{index.dataset} has no published split here. Put the publisher's lists beside the "
@@ -129,7 +130,7 @@ def _grouped(index: CaseIndex, seed: int) -> Sides:
             "random80."
         )
     cases = set(index.case_ids)
-    test = _draw(index, cases, TEST_SHARE, f"{index.dataset}/grouped/{seed}", "a test part")
+    test = _draw(index, cases, TEST_SHARE, f"{index.dataset}/grouped/{seed}", "a test set")
     return cases - test, set(), test
 
 
@@ -147,7 +148,7 @@ _SIDES = {
 
 
 def _carve(index: CaseIndex, train: set[str], share: float, seed: int) -> set[str]:
-    return _draw(index, train, share, f"{index.dataset}/val/{seed}", "a validation part")
+    return _draw(index, train, share, f"{index.dataset}/val/{seed}", "a validation set")
 
 
 def _draw(index: CaseIndex, cases: set[str], share: float, salt: str, purpose: str) -> set[str]:

@@ -1,8 +1,7 @@
 """Cells: one trained combination each, as a request, and as the record of what was done.
 
-A record's identity is a digest of what determines its numbers. A *request* is what a matrix asks
-for; it matches a finished record when every setting it names agrees and the record changed no other
-setting from the method's default. So planning needs no method's code, hence no torch.
+A *request* says what a matrix asks for, in the user's words. A *record* (`cell.json`) says what ran:
+the cell's coordinates, a digest of everything that decided its numbers, and checksums of its files.
 """
 
 import json
@@ -13,26 +12,26 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from bench.core.errors import BenchError, faults
-from bench.core.files import digest, write_json, write_with
+from bench.core.files import digest, file_digest, write_json, write_with
 from bench.core.frozen import Frozen
 from bench.protocols import Profile, Protocol, Selection
-from bench.registry import choose_tokenizer
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 1
+FORMAT = 2
+RECORD, WEIGHTS, HISTORY = "cell.json", "weights.safetensors", "history.parquet"
 
 
 class TestSet(Frozen):
-    """Cases to score: the `test` part of a dataset's split, or `all` its cases."""
+    """Cases to score: the `test` subset of a dataset's split, or `all` its cases."""
 
     dataset: str
     subset: Literal["test", "all"] = "test"
 
     @property
     def label(self) -> str:
-        """`busi-test`: names the file of scores."""
+        """`busi-test`: names the files of predictions and scores."""
         return f"{self.dataset}-{self.subset}"
 
 
@@ -49,9 +48,9 @@ class TokenizerKey(Frozen):
 class CellRequest(Frozen):
     """What a matrix asks for: one training, and the test sets to score it on.
 
-    settings: the method settings that differ from its defaults, or state them. tokenizer: NAME,
-    NAME@LOCATION, or a role of the profile ("continuous", "discrete"); None takes the method's own
-    role. recipe: changes to the recipe's fields.
+    settings: the method settings that the user states; they overrule those of the profile's preset.
+    tokenizer: NAME, NAME@LOCATION, or a role of the profile ("continuous", "discrete"); None takes
+    the method's own role. recipe: changes to the recipe's fields.
     """
 
     method: str
@@ -65,11 +64,6 @@ class CellRequest(Frozen):
     recipe: dict[str, Any] = {}
 
     @property
-    def given_settings(self) -> dict[str, Any]:
-        """The profile's settings for this method, overruled by the request's own."""
-        return self.profile.settings.get(self.method, {}) | self.settings
-
-    @property
     def label(self) -> str:
         """A line that tells this cell from its neighbours."""
         extras = [f"{key}={value}" for key, value in sorted(self.settings.items())]
@@ -79,10 +73,16 @@ class CellRequest(Frozen):
 
 
 class CellKey(Frozen):
-    """The coordinates of a cell: what tables select and compare by."""
+    """The coordinates of a cell: what tables select and compare by.
+
+    settings: all settings of the method. preset: those among them that the profile's preset gave.
+    changed: those that differ from the method's defaults. recipe: its name; the recipe itself is in
+    the record.
+    """
 
     method: str
     settings: dict[str, Any]
+    preset: dict[str, Any] = {}
     changed: dict[str, Any]
     tokenizer: TokenizerKey | None
     train: str
@@ -95,20 +95,40 @@ class CellKey(Frozen):
     image_size: int
 
 
-class CellRecord(Frozen):
-    """What `cell.json` holds; see the attributes' names.
+class StoredTest(Frozen):
+    """What one stored test set rests on, as digests.
 
-    request: digest of everything in the request but its test sets and settings. inputs: digests of
-    data, split and code. footnotes: remarks that tables print as footnotes.
+    cases: its case ids, images and masks. predictions, scores: sha256 of the two files.
+    scoring: the code that made the scores of the predictions.
+    """
+
+    cases: str
+    predictions: str
+    scoring: str
+    scores: str
+
+
+class CellRecord(Frozen):
+    """What `cell.json` holds.
+
+    request: digest of the request and of the code that resolves it; see `bench.experiments.store`.
+    inputs: the training digest by component (code, data, split, ...); see
+    `bench.experiments.identity`. recipe: all its fields. network_size: side in px of the images that
+    the network gets. tests: test set's label -> what its files rest on. files: sha256 of the
+    weights and the history. footnotes: remarks that tables print below the method's row.
     provenance: versions, commit, device, times, peak memory.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     id: str
     status: Literal["done", "failed"]
     key: CellKey
     request: str
     inputs: dict[str, str]
+    recipe: dict[str, Any] = {}
+    network_size: int | None = None
+    tests: dict[str, StoredTest] = {}
+    files: dict[str, str] = {}
     title: str
     family: str
     trainable_params: int | None = None  # None: failed before the method was built
@@ -120,76 +140,43 @@ class CellRecord(Frozen):
 
     def write(self, folder: Path) -> None:
         """Write `cell.json`; last of all files, since its presence says that the cell ended."""
-        write_json(folder / "cell.json", self.model_dump(mode="json", exclude={"folder"}))
+        write_json(folder / RECORD, self.model_dump(mode="json", exclude={"folder"}))
 
     def scores_file(self, dataset: str, subset: str) -> Path:
-        """Where the rows of one test set lie."""
+        """Where the per-case scores of one test set lie."""
         assert self.folder is not None
         return self.folder / "scores" / f"{dataset}-{subset}.parquet"
 
     def has_scores(self, dataset: str, subset: str) -> bool:
         """Whether this cell was scored on that test set."""
-        return self.scores_file(dataset, subset).is_file()
+        return f"{dataset}-{subset}" in self.tests and self.scores_file(dataset, subset).is_file()
 
     def scores(self, dataset: str, subset: str) -> "pd.DataFrame":
-        """The per-case rows of one test set; see bench/metrics for the columns."""
+        """The per-case rows of one test set; see bench/metrics for the columns.
+
+        Raises BenchError when the file is not the one that the record was written with.
+        """
         import pandas as pd  # late: planning a run reads records only
 
-        return pd.read_parquet(self.scores_file(dataset, subset))
+        file = self.scores_file(dataset, subset)
+        self._require(file, self.tests[f"{dataset}-{subset}"].scores)
+        return pd.read_parquet(file)
 
     def history(self) -> "pd.DataFrame":
-        """One row per epoch: epoch, lr, loss and its parts, val_dsc, test_dsc, seconds."""
+        """One row per epoch: epoch, lr, loss and its terms, val_dsc, test_dsc, seconds."""
         assert self.folder is not None
         import pandas as pd
 
-        return pd.read_parquet(self.folder / "history.parquet")
+        file = self.folder / HISTORY
+        self._require(file, self.files[HISTORY])
+        return pd.read_parquet(file)
 
-
-def request_digest(request: CellRequest) -> str:
-    """Digest of a request without its settings (matched one by one) and its test sets."""
-    profile = request.profile.model_dump(exclude={"settings", "title", "tokenizers"})
-    protocol = request.protocol.model_dump(exclude={"title", "external_subset"})
-    return digest(
-        {
-            "method": request.method,
-            "train": request.train,
-            "seed": request.seed,
-            "protocol": protocol,
-            "profile": profile,
-            "recipe": request.recipe,
-        }
-    )
-
-
-def cell_id(record_key: CellKey, request: str, inputs: dict[str, str]) -> str:
-    """`<method>-<train>-<12 hex digits>`: the folder's name."""
-    content = {"key": record_key.model_dump(mode="json"), "request": request, "inputs": inputs}
-    method = record_key.method.replace(":", "-").replace("/", "-")
-    return f"{method}-{record_key.train}-{digest(content)[:12]}"
-
-
-def matches(record: CellRecord, request: CellRequest, inputs: dict[str, str]) -> bool:
-    """Whether the record is the training that the request asks for, on the same inputs."""
-    given = request.given_settings
-    return (
-        record.request == request_digest(request)
-        and record.inputs == inputs
-        and all(record.key.settings.get(k, _MISSING) == v for k, v in given.items())
-        and all(k in given for k in record.key.changed)
-        and _same_tokenizer(record.key.tokenizer, request)
-    )
-
-
-def _same_tokenizer(key: TokenizerKey | None, request: CellRequest) -> bool:
-    if key is None:
-        return True  # the method takes none, whatever the request names
-    chosen = choose_tokenizer(key.default_role, request.tokenizer, request.profile.tokenizers)
-    assert chosen is not None
-    spec, location = chosen
-    return spec.name == key.name and spec.weights_hash(location) == key.weights_hash
-
-
-_MISSING = object()
+    def _require(self, file: Path, checksum: str) -> None:
+        if not file.is_file() or file_digest(file) != checksum:
+            raise BenchError(
+                f"{file} is missing or was changed since cell {self.id} was stored. Run the cell's "
+                "matrix again: scores are made anew from the stored predictions."
+            )
 
 
 def load_cells(folder: Path) -> list[CellRecord]:
@@ -197,14 +184,21 @@ def load_cells(folder: Path) -> list[CellRecord]:
 
     Raises BenchError when a record is damaged or of another format.
     """
-    return [load_cell(file) for file in sorted(folder.glob("*/cell.json"))]
+    return [load_cell(file) for file in sorted(folder.glob(f"*/{RECORD}"))]
 
 
 def load_cell(file: Path) -> CellRecord:
     """One record from its `cell.json`."""
     try:
-        return CellRecord(**json.loads(file.read_text()), folder=file.parent)
-    except (ValidationError, ValueError) as error:
+        content = json.loads(file.read_text())
+        if isinstance(content, dict) and content.get("format") == 1:
+            raise BenchError(
+                f"{file} is a record of format 1, which stored no predictions and whose digests "
+                f"covered unrelated code, so it cannot be carried over: move {file.parent.parent} "
+                "aside and run the matrix again."
+            )
+        return CellRecord(**content, folder=file.parent)
+    except (ValidationError, ValueError, TypeError) as error:
         why = faults(error) if isinstance(error, ValidationError) else error
         raise BenchError(
             f"{file} is no cell record of format {FORMAT}: {why}. Delete its folder and run the "
@@ -212,9 +206,10 @@ def load_cell(file: Path) -> CellRecord:
         ) from error
 
 
-def write_frame(file: Path, frame: "pd.DataFrame") -> None:
-    """A table of rows as Parquet, atomically."""
+def write_frame(file: Path, frame: "pd.DataFrame") -> str:
+    """Write a table of rows as Parquet, atomically; returns the file's sha256."""
     write_with(file, lambda target: frame.to_parquet(target, index=False))
+    return file_digest(file)
 
 
 def merge_requests(requests: Iterable[CellRequest]) -> list[CellRequest]:

@@ -1,26 +1,19 @@
 """Running a matrix: plan against what is stored, let workers do the rest, record every end."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bench.core.disk import disk_errors
 from bench.core.errors import BenchError
 from bench.core.provenance import environment, now
-from bench.experiments.cells import (
-    CellKey,
-    CellRecord,
-    CellRequest,
-    cell_id,
-    load_cells,
-    matches,
-    request_digest,
-)
-from bench.experiments.code_digest import code_digest
-from bench.experiments.executors.local import Pool
+from bench.experiments.cells import CellRecord, CellRequest, load_cell
+from bench.experiments.executors.local import LocalExecutor
+from bench.experiments.identity import Resolution
+from bench.experiments.messages import Event, Failed, Finished, Job, Resolved
 from bench.experiments.sources import Sources
+from bench.experiments.store import CellStore, request_digest
 from bench.registry import plugin_files, require_method
 
 
@@ -46,54 +39,55 @@ class RunOptions:
 
 @dataclass
 class Task:
-    """One training to be done or found done, for one or more requests that mean the same cell."""
+    """One training, for one or more requests that mean the same cell, and how far it is.
+
+    state: "train" and "score" are still to do. why: the components in which the nearest stored
+    cell differs, for a cell that trains. reason: why it is unavailable or failed.
+    """
 
     request: CellRequest
-    inputs: dict[str, str]
     state: Literal["done", "score", "train", "unavailable", "failed"]
     record: CellRecord | None = None
-    reason: str = ""  # why it is unavailable or failed
-    resolved: dict[str, Any] = field(default_factory=dict)
+    why: tuple[str, ...] = ()
+    reason: str = ""
+    resolution: Resolution | None = None
+    inputs: dict[str, str] = field(default_factory=dict)
     id: str = ""
 
+    @property
+    def waits(self) -> bool:
+        """Whether a worker has something to do."""
+        return self.state in ("train", "score")
 
-Report = Callable[[Task, dict[str, Any]], None]
+
+Report = Callable[[Task, Event], None]
 
 
 def plan(requests: list[CellRequest], options: RunOptions, sources: Sources) -> list[Task]:
-    """What is done, what is missing; imports no torch and trains nothing.
+    """What is done, what is missing and why; imports no torch and trains nothing.
 
-    Unknown methods and datasets raise BenchError at once; data that is not at hand makes its cells
+    Unknown methods and datasets raise BenchError at once; missing data makes its cells
     "unavailable".
     """
     for request in requests:
         require_method(request.method)
         for dataset in (request.train, *(test.dataset for test in request.tests)):
             sources.card(dataset)
-    records = [record for record in load_cells(options.cells) if record.status == "done"]
-    return [_plan_one(request, records, sources) for request in requests]
+    store = CellStore(options.cells)
+    return [_planned(request, store, sources) for request in requests]
 
 
-def _plan_one(request: CellRequest, records: list[CellRecord], sources: Sources) -> Task:
+def _planned(request: CellRequest, store: CellStore, sources: Sources) -> Task:
     try:
-        inputs = sources.digests(request.train, request.protocol)
         for test in request.tests:
             sources.test_cases(test, request.protocol)
+        found = store.lookup(request, sources)
     except BenchError as error:
-        return Task(request, {}, "unavailable", reason=str(error))
-    inputs["code"] = code_digest(request.method)
-    for record in records:
-        if matches(record, request, inputs):
-            scored = all(_is_scored(record, test, request, sources) for test in request.tests)
-            return Task(request, inputs, "done" if scored else "score", record, id=record.id)
-    return Task(request, inputs, "train")
-
-
-def _is_scored(record: CellRecord, test: Any, request: CellRequest, sources: Sources) -> bool:
-    note = record.scores_file(test.dataset, test.subset).with_suffix(".json")
-    if not note.is_file() or not record.has_scores(test.dataset, test.subset):
-        return False
-    return json.loads(note.read_text())["inputs"] == sources.test_digest(test, request.protocol)
+        return Task(request, "unavailable", reason=str(error))
+    if found.record is None:
+        return Task(request, "train", why=found.why, id=found.id, inputs=found.inputs)
+    state: Literal["done", "score"] = "done" if found.done else "score"
+    return Task(request, state, found.record, id=found.id, inputs=found.inputs)
 
 
 def run(tasks: list[Task], options: RunOptions, sources: Sources, report: Report) -> None:
@@ -102,46 +96,53 @@ def run(tasks: list[Task], options: RunOptions, sources: Sources, report: Report
     A failing cell is recorded with its traceback and the others go on. KeyboardInterrupt ends the
     workers and leaves what they stored for the next run to resume.
     """
-    waiting = [task for task in tasks if task.state in ("train", "score")]
+    waiting = [task for task in tasks if task.waits]
     if not waiting:
         return
-    pool = Pool(list(options.devices), options.threads, options.out / "logs")
-    with disk_errors("store results", options.out), pool:
-        _resolve(pool, waiting, options, sources)
-        unique = _merge_duplicates([task for task in waiting if task.state in ("train", "score")])
-        pool.map(
-            [(task, _job(task, task.state, options, sources)) for task in unique],
-            lambda task, event: _note(task, event, options, report),
+    executor = LocalExecutor(list(options.devices), options.threads, options.out / "logs")
+    with disk_errors("store results", options.out), executor:
+        _resolve(executor, waiting, options, sources)
+        unique = _merge_duplicates([task for task in waiting if task.waits])
+        executor.map(
+            [(task, _job(task, options, sources)) for task in unique],
+            lambda task, event: _on_event(task, event, options, report),
         )
-        for task in waiting:  # twins share their outcome
+        for task in waiting:  # duplicates share their outcome
             first = next((other for other in unique if other.id == task.id), task)
             task.state, task.reason, task.record = first.state, first.reason, first.record
 
 
-def _resolve(pool: Pool, tasks: list[Task], options: RunOptions, sources: Sources) -> None:
-    """Check all settings before anything trains, and give every task its cell's id.
+def _resolve(
+    executor: LocalExecutor, tasks: list[Task], options: RunOptions, sources: Sources
+) -> None:
+    """Check all settings before anything trains, and find the cell that each request means.
 
     Raises BenchError with the first mistake: it is in what the user typed, so nothing starts.
     """
     mistakes: list[str] = []
 
-    def note(task: Task, event: dict[str, Any]) -> None:
-        if event["event"] == "result":
-            task.resolved = event["result"]
-            key = CellKey.model_validate(task.resolved["key"])
-            task.id = task.id or cell_id(key, request_digest(task.request), task.inputs)
-        elif event["event"] in ("error", "crash"):
-            detail = f"\n{event['traceback']}" if event["traceback"] else ""
-            mistakes.append(f"{task.request.label}: {event['message']}{detail}")
+    def on_event(task: Task, event: Event) -> None:
+        if isinstance(event, Resolved):
+            task.resolution = event.resolution
+        elif isinstance(event, Failed):
+            detail = f"\n{event.traceback}" if event.traceback else ""
+            mistakes.append(f"{task.request.label}: {event.message}{detail}")
 
-    pool.map([(task, _job(task, "resolve", options, sources)) for task in tasks], note)
+    jobs = [(task, _job(task, options, sources, "resolve")) for task in tasks]
+    executor.map(jobs, on_event)
     if mistakes:
         more = f" (and {len(mistakes) - 1} more cells)" if len(mistakes) > 1 else ""
         raise BenchError(f"Nothing was trained. {mistakes[0]}{more}")
+    store = CellStore(options.cells)
+    for task in tasks:
+        assert task.resolution is not None
+        found = store.find(task.request, task.resolution, sources)
+        task.id, task.inputs, task.record = found.id, found.inputs, found.record
+        task.state = "done" if found.done else "score" if found.trained else "train"
 
 
 def _merge_duplicates(tasks: list[Task]) -> list[Task]:
-    """One task per cell id; it scores every test set that its twins ask for."""
+    """Merge tasks with one cell id; the kept one scores the test sets of all."""
     by_id: dict[str, Task] = {}
     for task in tasks:
         if task.id in by_id:
@@ -153,47 +154,52 @@ def _merge_duplicates(tasks: list[Task]) -> list[Task]:
     return list(by_id.values())
 
 
-def _job(task: Task, op: str, options: RunOptions, sources: Sources) -> dict[str, Any]:
+def _job(
+    task: Task, options: RunOptions, sources: Sources, op: Literal["resolve"] | None = None
+) -> Job:
     request = task.request
-    return {
-        "op": op,
-        "id": task.id,
-        "folder": str(options.cells / task.id),
-        "request": request.model_dump(mode="json"),
-        "request_digest": request_digest(request),
-        "inputs": task.inputs,
-        "train_cases": len(sources.split(request.train, request.protocol).train),
-        "data": None if options.data is None else str(options.data),
-        "cards": [str(file) for file in options.cards],
-        "plugins": [str(file) for file in plugin_files()],
-    }
+    return Job(
+        op=op or ("train" if task.state == "train" else "test"),
+        request=request,
+        request_digest=request_digest(request),
+        train_cases=len(sources.split(request.train, request.protocol).train),
+        id=task.id,
+        inputs=task.inputs,
+        folder=options.cells / task.id if task.id else None,
+        data=options.data,
+        cards=options.cards,
+        plugins=plugin_files(),
+    )
 
 
-def _note(task: Task, event: dict[str, Any], options: RunOptions, report: Report) -> None:
+def _on_event(task: Task, event: Event, options: RunOptions, report: Report) -> None:
     """Follow a task's events; record a failure."""
-    if event["event"] == "result":
+    if isinstance(event, Finished):
         task.state = "done"
-    elif event["event"] in ("error", "crash"):
-        was, task.state, task.reason = task.state, "failed", event["message"]
+        task.record = load_cell(options.cells / task.id / "cell.json")
+    elif isinstance(event, Failed):
+        was, task.state, task.reason = task.state, "failed", event.message
         # A trained cell stays done when only an extra scoring failed, and a cell that another
         # process works on is that one's to record.
-        if was == "train" and not event.get("in_use"):
+        if was == "train" and not event.in_use:
             task.record = _failure(task, event)
             task.record.write(options.cells / task.id)
     report(task, event)
 
 
-def _failure(task: Task, event: dict[str, Any]) -> CellRecord:
-    detail = event["traceback"] or ""
+def _failure(task: Task, event: Failed) -> CellRecord:
+    assert task.resolution is not None
     return CellRecord(
         id=task.id,
         status="failed",
-        key=CellKey.model_validate(task.resolved["key"]),
+        key=task.resolution.key,
         request=request_digest(task.request),
         inputs=task.inputs,
-        title=task.resolved["title"],
-        family=task.resolved["family"],
+        recipe=task.resolution.recipe.model_dump(mode="json"),
+        network_size=task.resolution.network_size,
+        title=task.resolution.title,
+        family=task.resolution.family,
         provenance=environment()
         | {"finished": now(), "request": task.request.model_dump(mode="json")},
-        error=f"{event['message']}\n{detail}".rstrip(),
+        error=f"{event.message}\n{event.traceback or ''}".rstrip(),
     )

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from bench.core.errors import BenchError
 from bench.core.files import write_with
 from bench.data.pixels import PixelError, load, to_rgb
-from bench.experiments.cells import CellRequest, load_cell
-from bench.experiments.jobs import build, resolve
+from bench.experiments.cells import RECORD, WEIGHTS, CellRequest, load_cell
+from bench.experiments.context import built
+from bench.experiments.resolve import resolve
 from bench.training.engine import Engine
 from bench.training.predict import THRESHOLD, probabilities, resize_probs
 from bench.training.trainer import load_own_state
@@ -32,7 +33,7 @@ def segment_files(folder: Path, images: Iterable[Path], out: Path, device: str) 
     All images are read before any is segmented. Raises BenchError when the cell is not done, an
     image cannot be read, or two images would write the same mask.
     """
-    record = load_cell(folder / "cell.json")
+    record = load_cell(folder / RECORD)
     if record.status != "done":
         raise BenchError(f"Cell {record.id} {record.status}; run it again before predicting.")
     files = list(images)
@@ -40,11 +41,11 @@ def segment_files(folder: Path, images: Iterable[Path], out: Path, device: str) 
         raise BenchError("Two images share a name, so their masks would. Segment them apart.")
     pictures = [_read(file) for file in files]
     request = CellRequest.model_validate(record.provenance["request"])
-    resolved = resolve(request)
+    spec, settings, resolution = resolve(request)
     engine = Engine(torch.device(device), record.provenance["precision"])
-    method, _ = build(resolved, engine, load_weights=False)
-    load_own_state(method, load_file(folder / "weights.safetensors"))
-    size = resolved.network_size
+    method, _ = built(request, spec, settings, resolution, engine, load_weights=False)
+    load_own_state(method, load_file(folder / WEIGHTS))
+    size = resolution.network_size
     for file, picture in zip(files, pictures, strict=True):
         small = picture.resize((size, size), Image.Resampling.BILINEAR)
         (probs,) = probabilities(method, np.asarray(small)[None], engine, request.seed)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.core.errors import BenchError, unknown_name
 from bench.core.files import digest
-from bench.data.arrays import CaseArrays, load_arrays, phantom_arrays, phantom_index
+from bench.data.arrays import CaseArrays, arrays_key, load_arrays, phantom_arrays, phantom_index
 from bench.data.cards import Card, list_cards
 from bench.data.prepared import CaseIndex, read_index
 from bench.data.splits import Split, make_split
@@ -16,7 +16,7 @@ PHANTOM_SEED = 0
 
 
 class Sources:
-    """The datasets of one run under one profile.
+    """The datasets of one run under one profile. Indices, splits and digests are read once.
 
     data: the folder of prepared datasets, not needed for phantoms. cards: the user's own cards.
     """
@@ -24,12 +24,16 @@ class Sources:
     def __init__(self, profile: Profile, data: Path | None, cards: list[Path]) -> None:
         self.profile, self.data = profile, data
         self._card_files = cards
+        self._indices: dict[str, CaseIndex] = {}
+        self._splits: dict[tuple[str, str, int, float], Split] = {}
+        self._pixels: dict[tuple[str, int], str] = {}
+        self._tests: dict[tuple[TestSet, str, int, float], str] = {}
         self._arrays: dict[tuple[str, int], CaseArrays] = {}
         self._used: set[str] = set()
 
     @cached_property
     def cards(self) -> dict[str, Card]:
-        """Every card at hand by name."""
+        """Every shipped, installed and given card by name."""
         return {card.name: card for card in list_cards(self._card_files)}
 
     def card(self, dataset: str) -> Card:
@@ -40,17 +44,26 @@ class Sources:
         return self.cards[dataset]
 
     def index(self, dataset: str) -> CaseIndex:
-        """A dataset's cases without pixels; BenchError when they are not at hand."""
+        """A dataset's cases without pixels; BenchError when it is not prepared."""
         card = self.card(dataset)
+        if dataset not in self._indices:
+            self._indices[dataset] = self._read_index(card)
+        return self._indices[dataset]
+
+    def _read_index(self, card: Card) -> CaseIndex:
         if self.profile.phantoms:
-            profile = self.profile
-            return phantom_index(
-                self._phantom_style(card), profile.train_cases, profile.test_cases, PHANTOM_SEED
-            )
-        return read_index(self._data(dataset) / dataset)
+            counts = self.profile.train_cases, self.profile.test_cases
+            return phantom_index(self._phantom_style(card), *counts, PHANTOM_SEED)
+        return read_index(self._data(card.name) / card.name)
+
+    def pixels(self, dataset: str, size: int) -> str:
+        """Digest of a dataset's images and masks at one size; reads no pixel."""
+        if (dataset, size) not in self._pixels:
+            self._pixels[dataset, size] = arrays_key(self.index(dataset), size)
+        return self._pixels[dataset, size]
 
     def arrays(self, dataset: str, size: int) -> CaseArrays:
-        """A dataset's pixels at one size, loaded once."""
+        """A dataset's images and masks at one size, loaded once."""
         if (dataset, size) not in self._arrays:
             if self.profile.phantoms:
                 count = self.profile.train_cases + self.profile.test_cases
@@ -64,7 +77,21 @@ class Sources:
     def split(self, dataset: str, protocol: Protocol) -> Split:
         """The dataset's split under the protocol."""
         scheme = "published" if self.card(dataset).external else protocol.split
-        return make_split(self.index(dataset), scheme, protocol.split_seed, protocol.val_share)
+        rule = (scheme, protocol.split_seed, protocol.val_share)
+        if (dataset, *rule) not in self._splits:
+            self._splits[dataset, *rule] = make_split(self.index(dataset), *rule)
+        return self._splits[dataset, *rule]
+
+    def training_split(self, dataset: str, protocol: Protocol) -> Split:
+        """The same; BenchError when it has no training case."""
+        split = self.split(dataset, protocol)
+        if not split.train:
+            raise BenchError(
+                f"{dataset} has no training cases under split {split.scheme!r}: "
+                + ("it is an external test set." if self.card(dataset).external else "all test.")
+                + " Train on another dataset and test on this one."
+            )
+        return split
 
     def test_cases(self, test: TestSet, protocol: Protocol) -> tuple[str, ...]:
         """The case ids that a test set scores."""
@@ -72,21 +99,13 @@ class Sources:
             return self.index(test.dataset).case_ids
         return self.split(test.dataset, protocol).test
 
-    def digests(self, dataset: str, protocol: Protocol) -> dict[str, str]:
-        """What a training's identity rests on, of its data: pixels and split."""
-        index, split = self.index(dataset), self.split(dataset, protocol)
-        if not split.train:
-            raise BenchError(
-                f"{dataset} has no training cases under split {split.scheme!r}: "
-                + ("it is an external test set." if self.card(dataset).external else "all test.")
-                + " Train on another dataset and test on this one."
-            )
-        return {"data": index.content_hash, "split": split.hash}
-
     def test_digest(self, test: TestSet, protocol: Protocol) -> str:
-        """What a test set's scores rest on: its pixels and its cases."""
-        cases = self.test_cases(test, protocol)
-        return digest([self.index(test.dataset).content_hash, list(cases)])
+        """Digest of a test set's cases and their images and masks."""
+        name = (test, protocol.split, protocol.split_seed, protocol.val_share)
+        if name not in self._tests:
+            pixels = self.pixels(test.dataset, self.profile.image_size)
+            self._tests[name] = digest([pixels, list(self.test_cases(test, protocol))])
+        return self._tests[name]
 
     def card_hashes(self) -> dict[str, str]:
         """Hashes of the cards used so far."""

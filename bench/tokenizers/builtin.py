@@ -1,13 +1,25 @@
-"""The tokenizers that the package knows by name. Torch-free: entry points of `bench.tokenizers`."""
+"""The built-in tokenizers in diffusers' classes, with their architectures. Torch-free."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.tokenizers.embedded_training.recipes import TINY_KL, TINY_VQ, TokenizerRecipe
 from bench.tokenizers.spec import TokenizerSpec
 
+if TYPE_CHECKING:
+    from bench.tokenizers.base import FrozenTokenizer
+
 EMBEDDED = Path(__file__).resolve().parent / "embedded"
-DIFFUSERS = "bench.tokenizers.loading:load_diffusers"
+
+
+def load(
+    spec: TokenizerSpec, files: Sequence[Path], location: str, weights: bool
+) -> "FrozenTokenizer":
+    """The tokenizer of a folder in diffusers' format, or of a single checkpoint file."""
+    from bench.tokenizers.loading import load_diffusers
+
+    return load_diffusers(spec, files, location, weights)
+
 
 SD_VAE_CONFIG: dict[str, Any] = {
     "_class_name": "AutoencoderKL",
@@ -21,29 +33,57 @@ SD_VAE_CONFIG: dict[str, Any] = {
 }
 
 
-def _embedded(recipe: TokenizerRecipe, **facts: Any) -> TokenizerSpec:
+TINY_KL_CONFIG: dict[str, Any] = {
+    "_class_name": "AutoencoderTiny",
+    "encoder_block_out_channels": (48, 48, 48, 48),
+    "decoder_block_out_channels": (48, 48, 48, 48),
+    "num_encoder_blocks": (0, 1, 3, 4),  # none at full size: that is where the time goes
+    "num_decoder_blocks": (4, 3, 2, 0),
+    "latent_channels": 4,
+}
+"""TAESD's layout (Bohan 2023), narrower and without its full-size blocks."""
+
+TINY_VQ_CONFIG: dict[str, Any] = {
+    "_class_name": "VQModel",
+    "block_out_channels": (16, 32, 64, 96),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "layers_per_block": 1,
+    "latent_channels": 4,
+    "num_vq_embeddings": 4096,
+    "vq_embed_dim": 4,
+    "norm_num_groups": 8,
+    "mid_block_add_attention": False,
+}
+"""VQ-VAE (van den Oord et al. 2017) in the layout of latent diffusion's VQ-f8 (Rombach et al.
+2022), without attention and an eighth as wide."""
+
+
+def _embedded(name: str, config: dict[str, Any], **facts: Any) -> TokenizerSpec:
     return TokenizerSpec(
-        name=recipe.name,
-        loader=DIFFUSERS,
-        source=f"Trained by this project (`bench tokenizer train {recipe.name}`); in the package",
-        latent_channels=4,
+        name=name,
+        loader=load,
+        source=f"Trained by this project (`bench tokenizer train {name}`); in the package",
+        latent_channels=config["latent_channels"],
         factor=8,
         licence="Apache-2.0",
-        folder=EMBEDDED / recipe.name,
-        classes=(recipe.network,),
-        config={"_class_name": recipe.network, **recipe.config},
+        folder=EMBEDDED / name,
+        classes=(config["_class_name"],),
+        config=config,
         **facts,
     )
 
 
 TINY_KL_SPEC = _embedded(
-    TINY_KL,
+    "tiny-kl",
+    TINY_KL_CONFIG,
     summary="Small continuous autoencoder (AutoencoderTiny) trained on procedural pictures",
     role="continuous",
     parameters=1_190_551,
 )
 TINY_VQ_SPEC = _embedded(
-    TINY_VQ,
+    "tiny-vq",
+    TINY_VQ_CONFIG,
     summary="Small VQ-VAE (VQModel, 4,096 codes) trained on procedural pictures",
     role="discrete",
     parameters=1_656_799,
@@ -52,7 +92,7 @@ SD_VAE = TokenizerSpec(
     name="sd-vae",
     summary="Stable Diffusion 2's autoencoder (KL-f8, posterior's mean), the paper's tokenizer",
     role="continuous",
-    loader=DIFFUSERS,
+    loader=load,
     source=(
         "Hugging Face stabilityai/stable-diffusion-2, folder vae; or the GMS authors' "
         "768-v-ema-first-stage-VAE.ckpt"
@@ -70,7 +110,7 @@ VQ = TokenizerSpec(
     name="vq",
     summary="A VQ-VAE in diffusers' VQModel format; the paper does not say which one it took",
     role="discrete",
-    loader=DIFFUSERS,
+    loader=load,
     source="A folder of yours, or a Hugging Face id, with a VQModel in diffusers' format",
     classes=("VQModel",),
 )
@@ -78,7 +118,7 @@ TAESD = TokenizerSpec(
     name="taesd",
     summary="Tiny autoencoder distilled from Stable Diffusion's (AutoencoderTiny)",
     role="continuous",
-    loader=DIFFUSERS,
+    loader=load,
     source="Hugging Face madebyollin/taesd",
     latent_channels=4,
     factor=8,
@@ -92,19 +132,7 @@ ANY_DIFFUSERS = TokenizerSpec(
     name="diffusers",
     summary="Any AutoencoderKL or AutoencoderTiny on disk: diffusers@FOLDER",
     role="continuous",
-    loader=DIFFUSERS,
+    loader=load,
     source="A folder of yours, or a Hugging Face id, in diffusers' format (a VQModel: vq@FOLDER)",
     classes=("AutoencoderKL", "AutoencoderTiny"),
-)
-DALLE = TokenizerSpec(
-    name="dalle",
-    summary="OpenAI's discrete VAE (8,192 codes), the tokenizer of GSS",
-    role="discrete",
-    loader="bench.tokenizers.dalle:load_dalle",
-    latent_channels=8192,
-    factor=8,
-    parameters=97_616_006,
-    licence="MIT, modified",
-    source="encoder.pkl and decoder.pkl of OpenAI's DALL-E release, in one folder",
-    wanted=("encoder.pkl", "decoder.pkl"),
 )

@@ -26,8 +26,8 @@ from bench.data.arrays import load_arrays
 from bench.data.pixels import PixelError, levels, load
 from bench.method import to_images
 from bench.metrics.case import score_case
+from bench.tokenizers.base import FrozenTokenizer
 from bench.tokenizers.embedded_training.objective import psnr
-from bench.tokenizers.frozen import FrozenTokenizer
 
 MASK_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".gif")
 PHANTOM_SEED = 20_000  # unlike the training pictures' and the demo's

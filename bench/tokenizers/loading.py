@@ -8,6 +8,7 @@ import json
 import pickle
 import re
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.core.errors import BenchError
-from bench.tokenizers.frozen import WRAPPERS, FrozenTokenizer
+from bench.tokenizers.autoencoders import WRAPPERS
+from bench.tokenizers.base import FrozenTokenizer
 from bench.tokenizers.spec import CONFIG, TokenizerSpec
 
+AGAIN = "Fetch it anew, or compare it with diffusers' documentation of its class."
 PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "quantize.")
 
 
@@ -43,7 +46,7 @@ def _config(
     described = [file for file in (files or spec.files(location)) if file.name == CONFIG]
     if not described:
         return spec.config
-    config: dict[str, Any] = json.loads(described[0].read_text())
+    config = _read_config(described[0])
     if config.get("_class_name") not in spec.classes:
         raise BenchError(
             f"{described[0]} describes {config.get('_class_name')!r}; {spec.name} takes "
@@ -53,16 +56,35 @@ def _config(
     return config
 
 
+def _read_config(file: Path) -> dict[str, Any]:
+    """A config.json; BenchError naming the file where it is damaged."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON or of UTF-8
+        raise BenchError(f"{file} is no JSON: {error}. {AGAIN}") from error
+    if not isinstance(config, dict):
+        raise BenchError(f"{file} holds a {type(config).__name__}, not an object. {AGAIN}")
+    for key, value in config.items():
+        sizes = value if isinstance(value, list) else [value]
+        negative = [one for one in sizes if isinstance(one, int) and one < 0]
+        if negative:
+            raise BenchError(f"{file}: {key} is {value}; counts are 0 or more. {AGAIN}")
+    scale = config.get("scaling_factor", 1.0)
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < inf:
+        raise BenchError(f"{file}: scaling_factor is {scale!r}, not a positive number. {AGAIN}")
+    return config
+
+
 def _build(spec: TokenizerSpec, config: dict[str, Any], files: Sequence[Path]) -> Any:
     import diffusers
 
     try:
         return getattr(diffusers, config["_class_name"]).from_config(config)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # the classes raise whatever their layers do
         named = files[0] if files else spec.name
         raise BenchError(
             f"{named} describes no {config['_class_name']} that diffusers {diffusers.__version__} "
-            f"can build: {error}. Compare its config.json with diffusers' documentation."
+            f"can build: {error!r}. Compare its config.json with diffusers' documentation."
         ) from error
 
 

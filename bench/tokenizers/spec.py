@@ -1,4 +1,4 @@
-"""What the harness knows of a tokenizer before any weight is read. Torch-free.
+"""Facts about a tokenizer that need no weights: name, role, files, size. Torch-free.
 
 A plugin registers a `TokenizerSpec` in the entry-point group `bench.tokenizers`, or defines SPEC in
 a `--plugin FILE`. Users name a tokenizer `NAME` or `NAME@LOCATION`, where a location is a folder, a
@@ -10,19 +10,21 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.core.errors import BenchError
 from bench.core.files import digest, file_digest
 
 if TYPE_CHECKING:
-    from bench.tokenizers.frozen import FrozenTokenizer
+    from bench.tokenizers.base import FrozenTokenizer
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth")
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+ROLES = ("continuous", "discrete")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(/[\w.-]+)*")
 
 
@@ -31,8 +33,8 @@ class TokenizerSpec:
     """One tokenizer and how to get its weights.
 
     name: as typed by users. role: what methods ask for.
-    loader: "module:function", imported only when weights are loaded; called with
-        `(spec, files, location, weights)`, it returns a `FrozenTokenizer`.
+    loader: a function of `(spec, files, location, weights)` that returns a `FrozenTokenizer`. It
+        imports torch and the network inside its body, so that specs are listed without them.
     latent_channels, factor, parameters: None where they depend on the location.
     source: where the weights come from, in words. folder: where they ship.
     hub: Hugging Face id, `owner/name` or `owner/name/subfolder`, asked when nothing else is named.
@@ -45,7 +47,7 @@ class TokenizerSpec:
     name: str
     summary: str
     role: Literal["continuous", "discrete"]
-    loader: str
+    loader: "Callable[[TokenizerSpec, Sequence[Path], str, bool], FrozenTokenizer]"
     source: str
     latent_channels: int | None = None
     factor: int | None = None
@@ -57,6 +59,25 @@ class TokenizerSpec:
     single_file: bool = False
     config: dict[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name) or self.name in ROLES:
+            raise BenchError(
+                f"A tokenizer may not be named {self.name!r}: a name is letters, digits, '.', '_' "
+                f"and '-', and not a role ({', '.join(ROLES)}). Choose another name."
+            )
+        if not isinstance(self.loader, FunctionType):
+            raise BenchError(
+                f"Tokenizer {self.name!r}: loader is {self.loader!r}, and must be a function of "
+                "(spec, files, location, weights). Write `def load(...)` beside the spec and "
+                "give loader=load."
+            )
+
+    @property
+    def source_file(self) -> Path:
+        """The Python file that defines the loader; the tokenizer's code is what it imports."""
+        assert isinstance(self.loader, FunctionType)
+        return Path(self.loader.__code__.co_filename).resolve()
 
     @property
     def variable(self) -> str:
@@ -94,10 +115,8 @@ class TokenizerSpec:
 
         weights False: the architecture alone, for counting; nothing pretrained is read or fetched.
         """
-        module, _, function = self.loader.partition(":")
         files: Sequence[Path] = self.files(location) if weights else ()
-        load: Callable[..., FrozenTokenizer] = getattr(import_module(module), function)
-        tokenizer = load(self, files, self.location(location), weights)
+        tokenizer = self.loader(self, files, self.location(location), weights)
         tokenizer.name = self.name
         tokenizer.weights_hash = self.weights_hash(location) if weights else "untrained"
         return tokenizer

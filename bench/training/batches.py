@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,14 +9,12 @@ from torch import Tensor
 
 from bench.contracts import Batch
 from bench.core.errors import BenchError
-from bench.core.seeds import seed_for
 from bench.data.arrays import CaseArrays
 from bench.method import to_images
 from bench.recipes import Recipe
 from bench.training.augment import augment, policy
-
-if TYPE_CHECKING:
-    from bench.training.latents import LatentSource
+from bench.training.latents import LatentSource
+from bench.training.seeds import seed_for
 
 
 class TrainingBatches:
@@ -34,7 +31,7 @@ class TrainingBatches:
         recipe: Recipe,
         seed: int,
         device: torch.device,
-        latents: "LatentSource | None",
+        latents: LatentSource | None,
     ) -> None:
         if recipe.batch_size > len(cases):
             raise BenchError(

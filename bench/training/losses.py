@@ -6,11 +6,12 @@ scalar.
 
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from bench.contracts import Batch
 from bench.core.errors import unknown_name
+from bench.method import NETWORK_POWERS, Method
 
 
 def soft_dice_loss(
@@ -64,18 +65,35 @@ def get_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     return LOSSES[name]
 
 
-class LogitsMethod(torch.nn.Module):
-    """A full method out of a network that maps images to logits (N, 1, H, W)."""
+class LogitsMethod(Method):
+    """A method out of a network that maps images to logits (N, 1, H, W).
 
-    def __init__(self, network: torch.nn.Module, loss: str) -> None:
+    The network may declare `NETWORK_POWERS` on itself, with names relative to itself. They are read
+    here and nowhere else, and become names of this method by the prefix "network.".
+    """
+
+    def __init__(self, network: nn.Module, loss: str) -> None:
         super().__init__()
         self.network = network
         self._loss = get_loss(loss)
+        declared = {
+            name: getattr(network, name) for name in NETWORK_POWERS if hasattr(network, name)
+        }
+        for name in ("unused_parameters", "head_parameters"):
+            if name in declared:
+                declared[name] = tuple(f"network.{own}" for own in declared[name])
+        for name, value in declared.items():
+            setattr(self, name, value)
 
-    def loss(self, batch) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """{"loss": the recipe's loss of the network's logits}."""
         return {"loss": self._loss(self.network(batch.images).float(), batch.masks)}
 
     def predict(self, images: Tensor) -> Tensor:
         """Sigmoid of the logits, float32 (N, 1, H, W)."""
         return self.network(images).float().sigmoid()
+
+    @property
+    def authored(self) -> nn.Module:
+        """The network."""
+        return self.network

@@ -1,27 +1,29 @@
 """From a trained method to probabilities, masks and per-case rows."""
 
-from collections.abc import Iterator
-from typing import Any
+import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.core.seeds import seed_for
-from bench.data.arrays import CaseArrays
-from bench.method import to_images
-from bench.metrics import score_case
+from bench.core.errors import BenchError
+from bench.method import Method, to_images
 from bench.metrics.overlap import dice
 from bench.training.engine import Engine
+from bench.training.seeds import seed_for
 
 THRESHOLD = 0.5
 
 
+class PredictionFailure(BenchError):
+    """A method's predictions cannot be scored; the text says what they are and must be."""
+
+
 def probabilities(
-    method: Any,  # an nn.Module that is a FullMethod; Python cannot say both
+    method: Method,
     pixels: np.ndarray,
     engine: Engine,
     seed: int,
@@ -29,22 +31,48 @@ def probabilities(
 ) -> Iterator[Tensor]:
     """Probabilities float32 (n, 1, H, W), batch by batch in order, of uint8 images (N, H, W, 3).
 
-    latents: the images' latents where they are cached and the method predicts from them. torch's
+    latents: the images' latents where they are stored and the method predicts from them. torch's
     generator is seeded per batch and put back afterwards: sampling methods give the same answer at
-    every call and leave training's random stream alone.
+    every call and leave training's random stream alone. Raises PredictionFailure unless every batch
+    is finite, in [0, 1] and one map per image.
     """
     method.eval()
     devices = [engine.device] if engine.device.type == "cuda" else []
     for start in range(0, len(pixels), engine.batch_size):
-        stop = start + engine.batch_size
+        part = pixels[start : start + engine.batch_size]
         with torch.random.fork_rng(devices), torch.inference_mode(), engine.autocast():
             torch.manual_seed(seed_for(seed, "predict", start))
             if latents is not None:
-                probs = method.predict_latents(latents[start:stop].to(engine.device))
+                probs = method.predict_latents(latents[start : start + len(part)].to(engine.device))
             else:
-                chunk = torch.tensor(pixels[start:stop])  # a copy: the cache is read-only
-                probs = method.predict(engine.place(to_images(chunk.to(engine.device))))
-        yield probs.float()
+                images = to_images(torch.tensor(part).to(engine.device))  # a copy: read-only cache
+                probs = method.predict(engine.place(images))
+        yield _checked(probs, (len(part), 1, *part.shape[1:3]), method)
+
+
+def _checked(probs: Tensor, shape: tuple[int, ...], method: Method) -> Tensor:
+    """The probabilities as float32; PredictionFailure unless they keep the contract.
+
+    Both bounds come to the host in one transfer, so a batch waits once for the device.
+    """
+    kind = type(method.authored).__name__
+    if not isinstance(probs, Tensor):
+        raise PredictionFailure(f"{kind} predicts {type(probs).__name__}, not a torch.Tensor.")
+    if tuple(probs.shape) != shape:
+        raise PredictionFailure(
+            f"{kind} predicts shape {tuple(probs.shape)}; it must be {shape}: one map of "
+            "probabilities per image, as large as the image."
+        )
+    probs = probs.float()
+    low, high = torch.stack(torch.aminmax(probs)).tolist()  # NaN where any value is NaN
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise PredictionFailure(f"{kind} predicts NaN or infinity; probabilities are finite.")
+    if low < 0 or high > 1:
+        raise PredictionFailure(
+            f"{kind} predicts values in [{low:.9g}, {high:.9g}]; probabilities lie in [0, 1]. Apply "
+            "a sigmoid or clamp."
+        )
+    return probs
 
 
 def resize_probs(probs: Tensor, height: int, width: int) -> Tensor:
@@ -68,37 +96,21 @@ def mean_dsc(probs: Iterator[Tensor], masks: np.ndarray) -> float:
     return float(np.mean(scores))
 
 
-def score(
-    probs: Iterator[Tensor], target: CaseArrays, cases: NDArray[np.int64], examples: int = 0
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """(rows, preds): one row per case and grid, and the first `examples` masks at network size.
+def masks_on_grids(
+    probs: Iterator[Tensor], grid: tuple[int, int], native: Iterable[tuple[int, int]]
+) -> tuple[list[NDArray[np.bool_]], list[NDArray[np.bool_]]]:
+    """(masks on the network grid, masks on each image's native grid), bool (H, W) each, in order.
 
-    The same probabilities are thresholded on the network grid and, after bilinear resizing, on the
-    image's native grid.
+    probs: batches float32 (n, 1, h, w). grid: (H, W) of the network grid; native: (H, W) of each
+    case. Probabilities are resized first (bilinear) and thresholded on the grid that they are
+    scored on: a thresholded mask that is enlarged would keep the network grid's staircase.
     """
-    rows: list[dict] = []
-    preds: list[np.ndarray] = []
-    position = 0
+    on_network: list[NDArray[np.bool_]] = []
+    on_native: list[NDArray[np.bool_]] = []
+    shapes = iter(native)
     for chunk in probs:
-        network = target.masks.shape[1:]
-        on_network = (resize_probs(chunk, *network)[:, 0] > THRESHOLD).cpu().numpy()
+        on_network += list((resize_probs(chunk, *grid)[:, 0] > THRESHOLD).cpu().numpy())
         for index in range(len(chunk)):
-            case = cases[position]
-            native_target = target.native_masks[case]
-            native = resize_probs(chunk[index : index + 1], *native_target.shape)[0, 0]
-            grids = {
-                "network": (on_network[index], np.asarray(target.masks[case])),
-                "native": ((native > THRESHOLD).cpu().numpy(), native_target),
-            }
-            for grid, (pred, mask) in grids.items():
-                head = {
-                    "case_id": target.case_ids[case],
-                    "group": target.groups[case],
-                    "grid": grid,
-                }
-                size = {"height": mask.shape[0], "width": mask.shape[1]}
-                rows.append(head | size | score_case(pred, mask))
-            if len(preds) < examples:
-                preds.append(on_network[index])
-            position += 1
-    return pd.DataFrame(rows), np.array(preds)
+            own = resize_probs(chunk[index : index + 1], *next(shapes))[0, 0]
+            on_native.append((own > THRESHOLD).cpu().numpy())
+    return on_network, on_native

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from bench.core.errors import BenchError
-from bench.core.seeds import seed_for
+from bench.method import Method
 from bench.protocols import Selection
 from bench.recipes import Recipe
 from bench.training.batches import TrainingBatches
 from bench.training.checkpoints import load_state, save_state
 from bench.training.engine import Engine
 from bench.training.schedule import learning_rate
+from bench.training.seeds import seed_for
 
 SECONDS_BETWEEN_CHECKPOINTS = float(os.environ.get("GMS_BENCH_CHECKPOINT_SECONDS", "30"))
 
@@ -66,7 +67,7 @@ class Trained:
     seconds: float
 
 
-def train(method: Any, batches: TrainingBatches, run: TrainingRun) -> Trained:
+def train(method: Method, batches: TrainingBatches, run: TrainingRun) -> Trained:
     """Train `method` in place and leave the weights in it that the selection rule picks.
 
     Raises TrainingFailure on a loss that is not finite. The state at an epoch's start is a function
@@ -113,11 +114,11 @@ def train(method: Any, batches: TrainingBatches, run: TrainingRun) -> Trained:
     return Trained(state.history, state.selected_epoch, state.seconds + time.monotonic() - started)
 
 
-def make_optimizer(method: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer over the parameters that train.
 
     In groups of equal weight decay and `rate`, the factor on the recipe's lr: `head_lr` for the
-    parameters whose names begin as the network's `head_parameters` say. Raises BenchError for a
+    parameters whose names begin as the method's `head_parameters` say. Raises BenchError for a
     `head_lr` without such names.
     """
     groups = _parameter_groups(method, recipe)
@@ -131,15 +132,14 @@ def make_optimizer(method: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             return torch.optim.SGD(groups, recipe.lr, momentum=momentum, nesterov=nesterov)
 
 
-def _parameter_groups(method: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    network: Any = getattr(method, "network", method)
-    heads = tuple(getattr(network, "head_parameters", ()))
+def _parameter_groups(method: Method, recipe: Recipe) -> list[dict[str, Any]]:
+    heads = method.head_parameters
     if recipe.head_lr != 1 and not heads:
         raise BenchError(
             f"recipe.head_lr is {recipe.head_lr}, but this method names no `head_parameters` to "
             "learn at another rate. Leave head_lr at 1."
         )
-    head = {id(p) for name, p in network.named_parameters() if heads and name.startswith(heads)}
+    head = {id(p) for name, p in method.named_parameters() if heads and name.startswith(heads)}
     norms = [module for module in method.modules() if isinstance(module, NORMS)]
     bare = {id(p) for norm in norms for p in norm.parameters() if not recipe.decay_norms}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -153,13 +153,14 @@ def _parameter_groups(method: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
     ]
 
 
-def own_state(method: nn.Module) -> dict[str, Tensor]:
+def own_state(method: Method) -> dict[str, Tensor]:
     """The method's weights and buffers without a frozen tokenizer's: what a cell stores.
 
     A tensor known by two names is stored under its first.
     """
-    tokenizer = getattr(method, "tokenizer", None)
-    seen = {id(t) for t in tokenizer.state_dict(keep_vars=True).values()} if tokenizer else set()
+    seen: set[int] = set()
+    if isinstance(method.tokenizer, nn.Module):
+        seen = {id(t) for t in method.tokenizer.state_dict(keep_vars=True).values()}
     state: dict[str, Tensor] = {}
     for name, tensor in method.state_dict(keep_vars=True).items():
         if id(tensor) not in seen:
@@ -168,7 +169,7 @@ def own_state(method: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def load_own_state(method: nn.Module, state: dict[str, Tensor]) -> None:
+def load_own_state(method: Method, state: dict[str, Tensor]) -> None:
     """Copy what `own_state` gave back into the method; names and shapes must agree."""
     current = own_state(method)
     if current.keys() != state.keys():
@@ -224,7 +225,7 @@ class _State:
 
     def __init__(
         self,
-        method: nn.Module,
+        method: Method,
         optimizer: torch.optim.Optimizer,
         recipe: Recipe,
         selection: Selection,

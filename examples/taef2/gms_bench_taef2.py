@@ -11,20 +11,7 @@ from typing import TYPE_CHECKING
 from bench.tokenizers.spec import TokenizerSpec
 
 if TYPE_CHECKING:
-    from bench.tokenizers.frozen import FrozenTokenizer
-
-SPEC = TokenizerSpec(
-    name="taef2",
-    summary="Tiny autoencoder that approximates FLUX.2's, 32 latent channels",
-    role="continuous",
-    loader="gms_bench_taef2:load",
-    source="https://github.com/madebyollin/taesd",
-    latent_channels=32,
-    factor=8,
-    parameters=2_677_027,
-    licence="MIT",
-    wanted=("taef2_encoder.safetensors", "taef2_decoder.safetensors"),
-)
+    from bench.tokenizers.base import FrozenTokenizer
 
 
 def load(
@@ -38,3 +25,17 @@ def load(
         read_into(network.encoder, files[0])
         read_into(network.decoder, files[1])
     return network
+
+
+SPEC = TokenizerSpec(
+    name="taef2",
+    summary="Tiny autoencoder that approximates FLUX.2's, 32 latent channels",
+    role="continuous",
+    loader=load,
+    source="https://github.com/madebyollin/taesd",
+    latent_channels=32,
+    factor=8,
+    parameters=2_677_027,
+    licence="MIT",
+    wanted=("taef2_encoder.safetensors", "taef2_decoder.safetensors"),
+)

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.core.errors import BenchError
-from bench.tokenizers.frozen import FrozenTokenizer, wide
+from bench.tokenizers.base import FrozenTokenizer, wide
 
 WIDTH = 64
 

@@ -299,7 +299,7 @@ def test_unknown_methods_and_settings_are_refused_at_once():
 
 TOKENIZER = '''
 import torch, torch.nn.functional as F
-from bench.tokenizers.frozen import FrozenTokenizer
+from bench.tokenizers.base import FrozenTokenizer
 from bench.tokenizers.spec import TokenizerSpec
 
 class Blocks(FrozenTokenizer):
@@ -324,7 +324,7 @@ def load(spec, files, location, weights):
 
 FAULTS = ("fine", "trains", "factor", "noise", "range", "no_grad")
 SPECS = [TokenizerSpec(name=f"blocks-{f}", summary="blocks", role="continuous",
-                       loader="bench_plugin_blocks:load", source="none", wanted=("w",))
+                       loader=load, source="none", wanted=("w",))
          for f in FAULTS]
 '''
 

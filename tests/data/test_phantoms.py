@@ -105,7 +105,7 @@ def test_thresholding_does_not_solve_it(style: str, pictures: dict[str, list[Pic
         above = grey(image) > otsu(grey(image))
         bright.append(dice(above, mask))
         dark.append(dice(~above, mask))
-    # One polarity for the whole dataset; choosing it per picture would use the truth.
+    # One polarity for the whole dataset; choosing it per picture would use the target.
     assert max(np.mean(bright), np.mean(dark)) < 0.60
 
 
@@ -152,7 +152,7 @@ def test_ultrasound_is_grey_and_the_others_are_not(pictures: dict[str, list[Pict
         assert coloured == (style not in ("bus", "busi"))
 
 
-def test_unknown_look_names_value_and_choices() -> None:
+def test_unknown_style_names_value_and_choices() -> None:
     with pytest.raises(ValueError, match="'brats'.*busi.*pass one of"):
         render("brats", 0, 96, 0)
 

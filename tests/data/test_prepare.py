@@ -60,7 +60,7 @@ def test_normal_images_can_be_kept_and_have_empty_masks(tmp_path):
 def test_glas_counts_instance_ids_as_foreground_and_reads_bare_cr_patients(tmp_path):
     report = prepare(glas(), make_glas(tmp_path), tmp_path / "data")
     index = read_index(tmp_path / "data" / "glas")
-    assert report.parts == {"testA": 3, "testB": 2, "train": 6}
+    assert report.published_splits == {"testA": 3, "testB": 2, "train": 6}
     assert mask_of(tmp_path / "data", "glas", "train_1").sum() == 3 * 4 + 4 * 4
     assert dict(zip(index.case_ids, index.groups, strict=True))["testA_3"] == "3"
     assert (report.groups, report.grouped, report.unit) == (6, 11, "patient")
@@ -111,7 +111,7 @@ def test_kvasir_comes_as_tars_in_a_zip_with_published_lists(tmp_path):
         opened.writestr("kvasir-instrument/test.txt", f"{names[2]}\n")
         opened.writestr("__MACOSX/._junk", "x")
     report = prepare(load_card("kvasir-instrument"), archive, tmp_path / "data")
-    assert report.parts == {"test": 1, "train": 2}
+    assert report.published_splits == {"test": 1, "train": 2}
     assert tree(tmp_path / "data")[0] == "kvasir-instrument", "unpacked files were left behind"
 
 
@@ -123,7 +123,7 @@ def test_stu_masks_are_brought_to_their_images_size_and_all_cases_test(tmp_path)
     report = prepare(load_card("stu"), tmp_path / "STU-Hospital", tmp_path / "data")
     mask = mask_of(tmp_path / "data", "stu", "Test_Image_1")
     assert mask.shape == (16, 20) and 36 <= mask.sum() <= 49
-    assert report.parts == {"test": 1}
+    assert report.published_splits == {"test": 1}
 
 
 METADATA = "lesion_id,image_id,dx\nHAM_1,ISIC_0000001,nv\n\nHAM_1,ISIC_0000002,nv\n"
@@ -485,7 +485,7 @@ def test_status_says_what_is_there_and_what_to_do(tmp_path):
     assert bus_row.state == "missing" and "prepare bus --from" in bus_row.next_step
     assert busi_row.next_step == "bench data fetch busi"
     assert (glas_row.state, glas_row.cases, glas_row.expected) == ("prepared", 11, 165)
-    assert glas_row.groups == 6 and ("testA", 3) in glas_row.parts
+    assert glas_row.groups == 6 and ("testA", 3) in glas_row.published_splits
 
 
 def test_status_sees_damage_and_changed_cards(tmp_path):

@@ -18,7 +18,7 @@ def index_of(count: int, per_group: int = 1, parts: str = "", grouped: bool = Tr
         dataset="mine",
         case_ids=ids,
         groups=tuple(f"g{number // per_group}" for number in range(count)) if grouped else ids,
-        parts=tuple(names[letter] for letter in parts) or (None,) * count,
+        published_splits=tuple(names[letter] for letter in parts) or (None,) * count,
         classes=(None,) * count,
         content_hash="0",
         grouped=count if grouped else 0,
@@ -40,10 +40,10 @@ def with_lists(index: CaseIndex, train: str, val: str, test: str) -> CaseIndex:
 
 
 def shuffled(index: CaseIndex) -> CaseIndex:
-    rows = list(zip(index.case_ids, index.groups, index.parts, strict=True))
+    rows = list(zip(index.case_ids, index.groups, index.published_splits, strict=True))
     random.Random(3).shuffle(rows)
     ids, groups, parts = zip(*rows, strict=True)
-    return replace(index, case_ids=ids, groups=groups, parts=parts)
+    return replace(index, case_ids=ids, groups=groups, published_splits=parts)
 
 
 @pytest.mark.parametrize("cases, test", [(163, 33), (647, 130), (10015, 2003), (590, 118), (5, 1)])
@@ -139,8 +139,8 @@ def test_equal_lists_have_equal_hashes_whatever_the_scheme():
     "index, scheme, message",
     [
         (index_of(10, grouped=False), "grouped", "no patient or lesion ids.*random80"),
-        (index_of(10, per_group=10), "grouped", r"1 group\(s\) in 10 case\(s\); a test part"),
-        (index_of(10, per_group=5), "grouped", r"1 group\(s\) in 5 case\(s\); a validation part"),
+        (index_of(10, per_group=10), "grouped", r"1 group\(s\) in 10 case\(s\); a test set"),
+        (index_of(10, per_group=5), "grouped", r"1 group\(s\) in 5 case\(s\); a validation set"),
         (index_of(10), "published", "no published split.*import-split.*random80"),
         (index_of(10), "imported", "no imported split.*import-split mine FILE"),
         (index_of(1), "random80", "needs 2 or more"),

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from bench.core.errors import BenchError
-from bench.tokenizers import codebook
+from bench.tokenizers.base import FrozenTokenizer
 from bench.tokenizers.builtin import TINY_KL_SPEC, TINY_VQ_SPEC
-from bench.tokenizers.embedded_training import corpus
+from bench.tokenizers.embedded_training import codebook, corpus
 from bench.tokenizers.embedded_training.objective import colour_loss, hard_dice, pyramid_loss
 from bench.tokenizers.embedded_training.recipes import (
     RECIPES,
@@ -22,7 +22,6 @@ from bench.tokenizers.embedded_training.recipes import (
 )
 from bench.tokenizers.embedded_training.train import WEIGHTS, TokenizerRun, rate, run_training
 from bench.tokenizers.evaluation import EvalSet, evaluate, figure, mask_set, prepared_sets
-from bench.tokenizers.frozen import FrozenTokenizer
 from bench.tokenizers.model_cards import write_training_card
 
 SHORT = {

@@ -1,0 +1,1 @@
+"""Where jobs run: each executor maps jobs over workers and hands on their events."""

@@ -1,6 +1,6 @@
-"""A pool of worker processes, each replaced after a crash."""
+"""Worker processes on this machine, each replaced after a crash."""
 
-import json
+import logging
 import os
 import queue
 import signal
@@ -12,34 +12,50 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-Report = Callable[[Any, dict[str, Any]], None]
-"""Called as report(tag, event) from the pool's threads."""
+from bench.experiments.messages import Event, Failed, Job, Leaving, Started, is_end, read_event
+
+Report = Callable[[Any, Event], None]
+"""Called as report(tag, event) from the executor's threads."""
+
+logger = logging.getLogger("bench")
 
 
 class Worker:
-    """One worker process on one device, started at its first job and again after a crash."""
+    """One worker process on one device, started at its first job, again after a crash, and again
+    after a job that changed torch's global settings."""
 
     def __init__(self, device: str, threads: int, log: Path) -> None:
         self.device, self.threads, self.log = device, threads, log
         self.process: subprocess.Popen[str] | None = None
 
-    def run(self, job: dict[str, Any], on_event: Callable[[dict[str, Any]], None]) -> None:
-        """Do one job; its last event is "result", "error" or "crash"."""
-        process = self._started()
+    def run(self, job: Job, on_event: Callable[[Event], None]) -> None:
+        """Do one job; its last event is the job's result or `Failed`."""
+        process, leaving = self._started(), False
         assert process.stdin is not None and process.stdout is not None
         try:
-            process.stdin.write(json.dumps(job | {"device": self.device}) + "\n")
+            process.stdin.write(job.model_copy(update={"device": self.device}).model_dump_json())
+            process.stdin.write("\n")
             process.stdin.flush()
             for line in process.stdout:
-                event = json.loads(line)
-                on_event(event)
-                if event["event"] != "progress":
+                event = read_event(line)
+                if event is None:
+                    logger.warning("%s: stray output of a worker: %s", self.log.name, line.strip())
+                    continue
+                if isinstance(event, Leaving):
+                    leaving = True
+                    logger.warning("a job changed torch's %s", ", ".join(event.changed))
+                    continue
+                if is_end(event):
+                    if leaving:
+                        process.wait()
+                    on_event(event)
                     return
+                on_event(event)
         except BrokenPipeError:
             pass
         code = process.wait()
         self.process = None
-        on_event({"event": "crash", "message": _how_it_ended(code), "traceback": self._log_tail()})
+        on_event(Failed(message=_how_it_ended(code), traceback=self._log_tail(), crashed=True))
 
     def _started(self) -> subprocess.Popen[str]:
         if self.process is None or self.process.poll() is not None:
@@ -76,7 +92,7 @@ def _how_it_ended(code: int) -> str:
     return f"The worker process exited with status {code}."
 
 
-class Pool:
+class LocalExecutor:
     """Workers over devices, one job at a time each. Use as a context manager."""
 
     def __init__(self, devices: list[str], threads: int, log_folder: Path) -> None:
@@ -92,9 +108,9 @@ class Pool:
         for worker in self.workers:
             worker.stop()
 
-    def map(self, jobs: Iterable[tuple[Any, dict[str, Any]]], report: Report) -> None:
+    def map(self, jobs: Iterable[tuple[Any, Job]], report: Report) -> None:
         """Do all (tag, job) pairs; report(tag, event) is called for every event of each."""
-        waiting: queue.SimpleQueue[tuple[Any, dict[str, Any]]] = queue.SimpleQueue()
+        waiting: queue.SimpleQueue[tuple[Any, Job]] = queue.SimpleQueue()
         for pair in jobs:
             waiting.put(pair)
         failures: list[BaseException] = []
@@ -103,7 +119,7 @@ class Pool:
             try:
                 while not failures:
                     tag, job = waiting.get_nowait()
-                    report(tag, {"event": "start", "device": worker.device})
+                    report(tag, Started(device=worker.device))
                     worker.run(job, partial(report, tag))
             except queue.Empty:
                 pass

@@ -2,53 +2,86 @@
 
 Jobs come as JSON lines on standard input, events go as JSON lines to what was standard output.
 Whatever a library prints goes to standard error instead, so it cannot disturb the channel.
+
+A method's code may change torch's global settings. They are checked after each job; where one is
+not as a fresh process has it, the process ends and the executor starts another for the next job.
 """
 
 import gc
-import json
+import logging
 import os
 import sys
 import traceback
 from typing import Any, TextIO
 
+from pydantic import ValidationError
+
 from bench.core.errors import BenchError
+from bench.experiments.messages import Event, Failed, Job, Leaving, Progress
 
 
 def main() -> None:
-    """Serve jobs until standard input closes."""
+    """Serve jobs until standard input closes or a job leaves the process changed."""
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for line in sys.stdin:
-        _serve(json.loads(line), channel)
+        end = _served(line, channel)
+        gc.collect()  # networks hold cycles: without this, the next cell starts beside the last one's
+        changed = changed_settings()
+        if changed:
+            _send(channel, Leaving(changed=changed))
+        _send(channel, end)
+        if changed:
+            return
 
 
-def _send(channel: TextIO, event: dict[str, Any]) -> None:
-    channel.write(json.dumps(event) + "\n")
+def changed_settings() -> tuple[str, ...]:
+    """Names of torch's process-wide settings that are not as a fresh process has them.
+
+    Random generators are not among them: every use seeds them first.
+    """
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        return ()
+    threads = os.environ.get("OMP_NUM_THREADS")
+    fresh = {
+        "default dtype": torch.get_default_dtype() == torch.float32,
+        "default device": torch.get_default_device() == torch.device("cpu"),
+        "grad mode": torch.is_grad_enabled(),
+        "threads": threads is None or torch.get_num_threads() == int(threads),
+        "deterministic algorithms": not torch.are_deterministic_algorithms_enabled(),
+        "matmul precision": torch.get_float32_matmul_precision() == "highest",
+        "autocast": not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")),
+        "anomaly detection": not torch.is_anomaly_enabled(),
+    }
+    return tuple(name for name, unchanged in fresh.items() if not unchanged)
+
+
+def _send(channel: TextIO, event: Event) -> None:
+    channel.write(event.model_dump_json() + "\n")
     channel.flush()
 
 
-def _serve(job: dict[str, Any], channel: TextIO) -> None:
+def _served(line: str, channel: TextIO) -> Event:
+    """Do the job in a line; its last event."""
     # Imported here, so that a broken import is reported as the job's failure.
     from bench.experiments import jobs
 
-    def progress(event: dict[str, Any]) -> None:
-        _send(channel, {"event": "progress", **event})
+    def report(event: Progress) -> None:
+        _send(channel, event)
 
     try:
-        result = jobs.OPERATIONS[job["op"]](job, progress)
+        return jobs.run_job(Job.model_validate_json(line), report)
+    except jobs.CellInUse as error:
+        return Failed(message=str(error), in_use=True)
     except BenchError as error:
-        in_use = isinstance(error, jobs.CellInUse)
-        _send(
-            channel,
-            {"event": "error", "message": str(error), "traceback": None, "in_use": in_use},
-        )
+        return Failed(message=str(error))
+    except ValidationError as error:
+        return Failed(message=f"The job is of another version of this package: {error}")
     except Exception as error:  # noqa: BLE001 - a cell's failure is recorded, the others go on
-        message = f"{type(error).__name__}: {error}"
-        _send(channel, {"event": "error", "message": message, "traceback": traceback.format_exc()})
-    else:
-        _send(channel, {"event": "result", "result": result})
-    gc.collect()  # networks hold cycles: without this, the next cell starts beside the last one's
+        return Failed(message=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from bench.core.frozen import Frozen
 from bench.experiments.cells import CellRecord, CellRequest
 from bench.experiments.matrices import TableBlock
 from bench.metrics.aggregate import Metric
-from bench.protocols import get_profile, profile_names
 from bench.reporting.published import load_edition
 from bench.reporting.tables.table import Column
 
@@ -107,7 +106,7 @@ class Layout:
 
 def variant_of(record: CellRecord) -> Variant:
     """The variant a cell is of."""
-    given = _profile_settings(record)
+    given = record.key.preset
     own = {k: v for k, v in record.key.changed.items() if k not in given or given[k] != v}
     tokenizer = record.key.tokenizer
     return Variant(
@@ -117,16 +116,6 @@ def variant_of(record: CellRecord) -> Variant:
         tokenizer.role if tokenizer else None,
         tokenizer is None or tokenizer.role == tokenizer.default_role,
     )
-
-
-def _profile_settings(record: CellRecord) -> dict[str, Any]:
-    """What the cell's profile prescribes for its method: as recorded, else as shipped."""
-    recorded = record.provenance.get("request", {}).get("profile")
-    if recorded is not None:
-        return dict(recorded.get("settings", {}).get(record.key.method, {}))
-    if record.key.profile in profile_names():
-        return dict(get_profile(record.key.profile).settings.get(record.key.method, {}))
-    return {}
 
 
 def make_layout(

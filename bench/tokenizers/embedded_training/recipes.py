@@ -1,4 +1,4 @@
-"""How the embedded tokenizers are built and trained, as data. Torch-free."""
+"""How the embedded tokenizers are trained, as data; `builtin` has their architectures. Torch-free."""
 
 from typing import Any, Literal
 
@@ -6,6 +6,8 @@ from pydantic import Field
 
 from bench.core.errors import unknown_name
 from bench.core.frozen import Frozen
+from bench.tokenizers.builtin import TINY_KL_SPEC, TINY_VQ_SPEC
+from bench.tokenizers.spec import TokenizerSpec
 
 
 class TokenizerRecipe(Frozen):
@@ -66,44 +68,26 @@ class TokenizerRecipe(Frozen):
         return start <= step and (self.colour_stop is None or step < self.colour_stop)
 
 
+def _architecture(spec: TokenizerSpec) -> dict[str, Any]:
+    """The spec's name, class and its arguments, as the fields of a recipe."""
+    config = {key: value for key, value in spec.config.items() if key != "_class_name"}
+    return {"name": spec.name, "network": spec.config["_class_name"], "config": config}
+
+
 TINY_KL = TokenizerRecipe(
-    name="tiny-kl",
-    network="AutoencoderTiny",
-    config={
-        "encoder_block_out_channels": (48, 48, 48, 48),
-        "decoder_block_out_channels": (48, 48, 48, 48),
-        "num_encoder_blocks": (0, 1, 3, 4),  # none at full size: that is where the time goes
-        "num_decoder_blocks": (4, 3, 2, 0),
-        "latent_channels": 4,
-    },
+    **_architecture(TINY_KL_SPEC),
     steps=10400,
     colour_start=4000,
     probe_start=6000,
     colour_stop=8500,
 )
-"""TAESD's layout (Bohan 2023), narrower and without its full-size blocks."""
-
 TINY_VQ = TokenizerRecipe(
-    name="tiny-vq",
-    network="VQModel",
-    config={
-        "block_out_channels": (16, 32, 64, 96),
-        "down_block_types": ("DownEncoderBlock2D",) * 4,
-        "up_block_types": ("UpDecoderBlock2D",) * 4,
-        "layers_per_block": 1,
-        "latent_channels": 4,
-        "num_vq_embeddings": 4096,
-        "vq_embed_dim": 4,
-        "norm_num_groups": 8,
-        "mid_block_add_attention": False,
-    },
+    **_architecture(TINY_VQ_SPEC),
     steps=3900,
     latent_noise=0.15,
     codebook_start=800,
     probe_start=1250,
 )
-"""VQ-VAE (van den Oord et al. 2017) in the layout of latent diffusion's VQ-f8 (Rombach et al.
-2022), without attention and an eighth as wide."""
 
 RECIPES = {recipe.name: recipe for recipe in (TINY_KL, TINY_VQ)}
 

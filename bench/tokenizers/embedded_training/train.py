@@ -23,8 +23,9 @@ from bench.core.files import write_bytes, write_json, write_text, write_with
 from bench.core.provenance import environment
 from bench.data import phantoms
 from bench.method import to_images
-from bench.tokenizers.codebook import MovingCodebook, fit_codes, nearest_code, perplexity
+from bench.tokenizers.autoencoders import nearest_code
 from bench.tokenizers.embedded_training import corpus
+from bench.tokenizers.embedded_training.codebook import MovingCodebook, fit_codes, perplexity
 from bench.tokenizers.embedded_training.corpus import Pool, paint_image, paint_mask
 from bench.tokenizers.embedded_training.objective import (
     hard_dice,
@@ -37,7 +38,7 @@ from bench.tokenizers.embedded_training.objective import (
 from bench.tokenizers.embedded_training.recipes import TokenizerRecipe
 from bench.tokenizers.spec import CONFIG, WEIGHTS
 
-CHECKED = (32, 96)  # pictures, and their side in px, that a check looks at
+CHECKED = (32, 96)  # pictures per check, and their side in px
 HELD_OUT = 10_000_000  # indices of pictures from here on are never trained on
 
 
@@ -167,7 +168,7 @@ class TokenizerRun:
 
     @torch.no_grad()
     def fit_codebook(self, generator: torch.Generator) -> None:
-        """k-means of the latents of some batches, once the encoder has learnt to speak."""
+        """k-means of the latents of some batches, once the encoder has learnt."""
         assert self.codebook is not None
         rng = np.random.default_rng([self.seed, 4])
         found: list[Tensor] = []
@@ -184,16 +185,16 @@ class TokenizerRun:
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self.averaged, [p.detach() for p in self.trained], 1 - decay)
 
-    # -- looking at it ------------------------------------------------------------------------
+    # -- quality ------------------------------------------------------------------------------
 
     def averaged_model(self) -> nn.Module:
         """A copy of the network with the averaged weights (the codebook as it is)."""
         model = build_network(self.recipe)
         model.load_state_dict(self.model.state_dict())
-        twins = [p for p, q in zip(model.parameters(), self.model.parameters(), strict=True)
-                 if q.requires_grad]  # fmt: skip
-        for twin, value in zip(twins, self.averaged, strict=True):
-            twin.data.copy_(value)
+        pairs = zip(model.parameters(), self.model.parameters(), strict=True)
+        copies = [copy for copy, original in pairs if original.requires_grad]
+        for copy, value in zip(copies, self.averaged, strict=True):
+            copy.data.copy_(value)
         return model.eval().requires_grad_(False)
 
     @torch.no_grad()

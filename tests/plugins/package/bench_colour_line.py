@@ -1,6 +1,6 @@
 """Colour Line: one linear decision on each pixel's blurred colour, with an objective of its own.
 
-A lower bound for any network, and an example of a full method: `loss` and `predict`.
+A lower bound for any network, and an example of a method with its own `loss` and `predict`.
 """
 
 import torch.nn.functional as F
@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings
+from bench.method import Method
 
 
 class ColourLineSettings(Settings):
@@ -16,7 +17,7 @@ class ColourLineSettings(Settings):
     blur: int = Field(5, ge=1, le=31)
 
 
-class ColourLine(nn.Module):
+class ColourLine(Method):
     """Four numbers: a weight per channel and a bias."""
 
     def __init__(self, blur: int) -> None:

@@ -1,61 +1,11 @@
-"""Tokenizers as frozen modules: no gradient for weights, always in eval mode."""
+"""diffusers' autoencoders as tokenizers: AutoencoderKL, AutoencoderTiny and VQModel."""
 
-from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.tokenizers.codebook import nearest_code
-
-
-class FrozenTokenizer(nn.Module, ABC):
-    """Base of every tokenizer: the contract `bench.contracts.Tokenizer` as a module.
-
-    A subclass builds its layers, calls `freeze()`, and writes `encode` and `decode`; a discrete
-    one sets `num_tokens` and writes the token methods as well.
-    """
-
-    name = ""
-    weights_hash = "untrained"
-    latent_channels: int
-    factor: int
-    has_posterior = False
-    num_tokens: int | None = None
-
-    def freeze(self) -> None:
-        """No parameter learns, nothing changes with train()."""
-        self.requires_grad_(False)
-        super().train(False)
-
-    def train(self, mode: bool = True) -> "FrozenTokenizer":
-        """Does nothing: a method that contains a tokenizer may call train() on all it holds."""
-        return self
-
-    @abstractmethod
-    def encode(self, images: Tensor) -> Tensor:
-        """Scaled latents float32 (N, C, H/f, W/f) of images (N, 3, H, W) in [0, 1]."""
-
-    @abstractmethod
-    def decode(self, latents: Tensor) -> Tensor:
-        """Images float32 (N, 3, H, W), nominally in [0, 1]; differentiable in `latents`."""
-
-    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(mean, standard deviation) of the latents, scaled as `encode`'s."""
-        raise ValueError(f"tokenizer {self.name!r} has no posterior; see has_posterior")
-
-    def encode_tokens(self, images: Tensor) -> Tensor:
-        """Code indices int64 (N, H/f, W/f) of images (N, 3, H, W) in [0, 1]."""
-        raise ValueError(f"tokenizer {self.name!r} is continuous and has no tokens")
-
-    def decode_tokens(self, tokens: Tensor) -> Tensor:
-        """Images (N, 3, H, W) of code indices (N, H/f, W/f)."""
-        raise ValueError(f"tokenizer {self.name!r} is continuous and has no tokens")
-
-
-def wide(x: Tensor) -> Tensor:
-    """float32, or float64 where that is given: latents and images are never handed on in bf16."""
-    return x if x.dtype == torch.float64 else x.float()
+from bench.tokenizers.base import FrozenTokenizer, wide
 
 
 class KLTokenizer(FrozenTokenizer):
@@ -147,6 +97,11 @@ class VQTokenizer(FrozenTokenizer):
         # Not model.decode(): with some configs it would take `raw` for indices.
         spatial = raw if self.model.config.norm_type == "spatial" else None
         return (wide(self.model.decoder(self.model.post_quant_conv(raw), spatial)) + 1) / 2
+
+
+def nearest_code(latents: Tensor, codes: Tensor) -> Tensor:
+    """Index int64 (T,) of the code (K, C) nearest to each latent (T, C)."""
+    return torch.cdist(latents, codes).argmin(dim=1)
 
 
 WRAPPERS: dict[str, type[FrozenTokenizer]] = {

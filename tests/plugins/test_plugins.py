@@ -15,7 +15,7 @@ from bench.conformance.check import check_method
 from bench.core.errors import BenchError
 from bench.registry import get_method, use_plugin_files
 
-PACKAGE = Path(__file__).parents[1] / "plugin_package"
+PACKAGE = Path(__file__).parent / "package"
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -7,10 +7,7 @@ Moving averages: van den Oord et al. 2017, appendix A.1. Restarts of unused code
 import torch
 from torch import Tensor
 
-
-def nearest_code(latents: Tensor, codes: Tensor) -> Tensor:
-    """Index int64 (T,) of the code (K, C) nearest to each latent (T, C)."""
-    return torch.cdist(latents, codes).argmin(dim=1)
+from bench.tokenizers.autoencoders import nearest_code
 
 
 def spread_choice(
@@ -62,7 +59,7 @@ class MovingCodebook:
 
     @torch.no_grad()
     def restart(self, latents: Tensor, index: Tensor, generator: torch.Generator) -> int:
-        """Move unused codes onto badly served latents; returns how many moved."""
+        """Move unused codes onto the latents farthest from their codes; returns how many moved."""
         dead = (self.hits < 0.01).nonzero().flatten()
         if not len(dead):
             return 0

@@ -1,0 +1,214 @@
+"""One cell under work: its data, method, tokenizer and engine. Importing this imports torch."""
+
+import math
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from bench.contracts import BuildContext, MethodSpec, Settings, Tokenizer
+from bench.core.devices import device_name
+from bench.core.files import file_digest
+from bench.core.memory import peak_bytes, start_peak
+from bench.core.paths import cache_root
+from bench.core.provenance import environment
+from bench.data.arrays import CaseArrays
+from bench.experiments.cells import WEIGHTS, CellRecord, CellRequest, TestSet
+from bench.experiments.identity import Resolution, chosen_tokenizer
+from bench.experiments.messages import Epoch, Job, Progress, Step
+from bench.experiments.predictions import Predictions
+from bench.experiments.resolve import resolve
+from bench.experiments.sources import Sources
+from bench.method import Method
+from bench.training.build import parameter_counts
+from bench.training.checkpoints import save_tensors
+from bench.training.engine import Engine
+from bench.training.fit import TrainingData, build, fit, latent_source
+from bench.training.predict import masks_on_grids, probabilities
+from bench.training.trainer import Trained, load_own_state, own_state
+
+SECONDS_BETWEEN_STEPS = 0.5  # at most one step in that time is reported; every epoch is
+
+
+def built(
+    request: CellRequest,
+    spec: MethodSpec,
+    settings: Settings,
+    resolution: Resolution,
+    engine: Engine,
+    load_weights: bool = True,
+) -> tuple[Method, Tokenizer | None]:
+    """(the request's method, its tokenizer) on the engine's device, initialised from its seed."""
+    tokenizer = None
+    if spec.tokenizer is not None:
+        named, location = chosen_tokenizer(spec.tokenizer, request.tokenizer, request.profile)
+        tokenizer = named.load(location)
+    context = BuildContext(resolution.network_size, tokenizer, load_weights)
+    method = build(spec, settings, resolution.recipe, context, request.seed, engine)
+    return method, tokenizer
+
+
+_buildable: set[str] = set()
+
+
+def require_buildable(
+    request: CellRequest, spec: MethodSpec, settings: Settings, resolution: Resolution
+) -> None:
+    """Build the method with its weights, once per worker, and let it go again.
+
+    Weights that cannot be fetched and settings that do not go together show here, before any cell
+    trains, and not when that cell's turn comes.
+    """
+    key = resolution.key
+    what = repr((key.method, key.settings, key.tokenizer, resolution.network_size))
+    if what not in _buildable:
+        built(request, spec, settings, resolution, Engine(torch.device("cpu")))
+        _buildable.add(what)
+
+
+class CellContext:
+    """The cell of a "train" or "test" job, set up on the job's device."""
+
+    def __init__(self, job: Job) -> None:
+        assert job.folder is not None
+        self.job, self.request, self.folder = job, job.request, job.folder
+        self.spec, settings, self.resolution = resolve(job.request)
+        profile = job.request.profile
+        self.engine = Engine(
+            torch.device(job.device), profile.precision, profile.channels_last, profile.compile
+        )
+        self.sources = Sources(profile, job.data, list(job.cards))
+        self.method, self.tokenizer = built(
+            job.request, self.spec, settings, self.resolution, self.engine
+        )
+        self._own_peak = start_peak(self.engine.device)
+
+    def arrays(self, dataset: str) -> CaseArrays:
+        """A dataset at the network's size."""
+        return self.sources.arrays(dataset, self.resolution.network_size)
+
+    def target(self, dataset: str) -> CaseArrays:
+        """A dataset's masks that scores are taken against: at the profile's size and native."""
+        return self.sources.arrays(dataset, self.request.profile.image_size)
+
+    @cached_property
+    def data(self) -> TrainingData:
+        """What the cell trains and validates on."""
+        arrays = self.arrays(self.request.train)
+        latents = latent_source(
+            self.method, self.tokenizer, arrays, cache_root() / "latents", self.engine
+        )
+        split = self.sources.split(self.request.train, self.request.protocol)
+        return TrainingData(arrays, self.target(self.request.train), split, latents)
+
+    def train(self, report: Callable[[Progress], None]) -> Trained:
+        """Train the method; it resumes from the state that an earlier attempt left."""
+        protocol = self.request.protocol
+        return fit(
+            self.method,
+            self.data,
+            self.resolution.recipe,
+            self.engine,
+            selection=protocol.selection,
+            validate_every=self.request.profile.validate_every,
+            seed=self.request.seed,
+            resume_file=self.folder / "resume" / "state.safetensors",
+            on_progress=_progress(report),
+        )
+
+    def store_weights(self) -> str:
+        """Write the method's own weights; returns the file's sha256."""
+        save_tensors(self.folder / WEIGHTS, own_state(self.method))
+        return file_digest(self.folder / WEIGHTS)
+
+    def load_weights(self) -> None:
+        """Read the weights that the cell stored."""
+        load_own_state(self.method, load_file(self.folder / WEIGHTS))
+
+    def predict(self, test: TestSet) -> tuple[Predictions, CaseArrays]:
+        """(predicted masks of a test set, the arrays that hold its target masks)."""
+        ids = self.sources.test_cases(test, self.request.protocol)
+        target = self.target(test.dataset)
+        cases = target.rows(ids)
+        probs = probabilities(
+            self.method, self.arrays(test.dataset).images[cases], self.engine, self.request.seed
+        )
+        height, width = target.masks.shape[1:]
+        sizes = target.native_masks.shapes[cases].tolist()
+        network, native = masks_on_grids(probs, (height, width), ((h, w) for h, w in sizes))
+        return Predictions(ids, tuple(network), tuple(native)), target
+
+    def record(self, trained: Trained, spent: dict[str, Any]) -> CellRecord:
+        """The record of the trained cell, without its files and test sets."""
+        trainable, total = parameter_counts(self.method, self.tokenizer)
+        return CellRecord(
+            id=self.job.id,
+            status="done",
+            key=self.resolution.key,
+            request=self.job.request_digest,
+            inputs=self.job.inputs,
+            recipe=self.resolution.recipe.model_dump(mode="json"),
+            network_size=self.resolution.network_size,
+            title=self.spec.title,
+            family=self.spec.family,
+            trainable_params=trainable,
+            total_params=total,
+            footnotes=self.method.footnotes,
+            provenance=environment() | spent | self._facts(trained),
+        )
+
+    def _facts(self, trained: Trained) -> dict[str, Any]:
+        """What a reader of the record may ask about how it came about."""
+        split, latents = self.data.split, self.data.latents
+        sides = {name: len(getattr(split, name)) for name in ("train", "val", "test")}
+        return {
+            "device": device_name(self.engine.device),
+            "peak_memory_bytes": peak_bytes(self.engine.device),
+            "peak_memory_of": "cell" if self._own_peak else "worker process",
+            "request": self.request.model_dump(mode="json"),
+            "count_explanation": self.spec.count_explanation,
+            "selected_epoch": trained.epoch,
+            "optimism": optimism(trained.history),
+            "cards": self.sources.card_hashes(),
+            "split": {"scheme": split.scheme, "seed": split.seed} | sides,
+            "precision": self.engine.precision,
+            "channels_last": self.engine.channels_last,
+            "compile": self.engine.compile,
+            "threads": torch.get_num_threads(),
+            "latent_cache": None if latents is None else latents.counts(),
+        }
+
+
+def optimism(history: list[dict[str, float]]) -> float | None:
+    """Best test DSC of any epoch minus the test DSC of the epoch that validation picks, in [0, 1];
+    None unless both were measured."""
+    both = [
+        row for row in history if not (math.isnan(row["val_dsc"]) or math.isnan(row["test_dsc"]))
+    ]
+    if not both:
+        return None
+    picked = max(both, key=lambda row: row["val_dsc"])  # the earlier epoch wins a tie
+    return max(row["test_dsc"] for row in both) - picked["test_dsc"]
+
+
+def _progress(report: Callable[[Progress], None]) -> Callable[[dict[str, Any]], None]:
+    """The trainer's progress as messages; steps only every half second."""
+    last = 0.0
+
+    def pass_on(event: dict[str, Any]) -> None:
+        nonlocal last
+        if "step" not in event:
+            row = {
+                name: None if math.isnan(value) else value
+                for name, value in event.items()
+                if name != "epochs"
+            }
+            report(Epoch(epoch=event["epoch"], epochs=event["epochs"], row=row))
+        elif time.monotonic() - last > SECONDS_BETWEEN_STEPS:
+            last = time.monotonic()
+            report(Step(**event))
+
+    return pass_on

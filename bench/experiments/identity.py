@@ -1,0 +1,130 @@
+"""What decides a cell's numbers, digested component by component.
+
+The digests of all components make the cell's id, so a cell trains again exactly when one of them
+differs; comparing them with a stored cell's says which.
+"""
+
+from bench.contracts import MethodSpec
+from bench.core.files import digest
+from bench.core.frozen import Frozen
+from bench.experiments.cells import CellKey, CellRequest, TestSet, TokenizerKey
+from bench.experiments.code_digest import scoring_code, tokenizer_code, training_code
+from bench.experiments.sources import Sources
+from bench.protocols import Profile
+from bench.recipes import Recipe
+from bench.registry import choose_tokenizer, source_file
+from bench.tokenizers.spec import TokenizerSpec
+
+WORDS = {
+    "code": "code",
+    "data": "data",
+    "split": "split",
+    "recipe": "recipe",
+    "settings": "settings",
+    "tokenizer": "tokenizer",
+    "numerics": "numerics",
+    "selection": "selection rule",
+    "size": "image size",
+    "seed": "seed",
+}
+"""Component of the training digest -> its name in messages."""
+
+
+class Resolution(Frozen):
+    """What a request means once the method's code has filled in its defaults.
+
+    key: the cell's coordinates. recipe: all its fields. network_size: side in px of the images that
+    the network gets.
+    """
+
+    key: CellKey
+    recipe: Recipe
+    network_size: int
+    title: str
+    family: str
+
+
+def requested_inputs(request: CellRequest, sources: Sources) -> dict[str, str]:
+    """The components of the training digest that a request states without its method's code.
+
+    Raises BenchError when the training data is missing or its split leaves nothing to train on.
+    """
+    profile, protocol = request.profile, request.protocol
+    split = sources.training_split(request.train, protocol)
+    # Test cases decide weights only where the checkpoint is chosen on them.
+    chosen_on = split.test if protocol.selection == "best-test" else ()
+    return {
+        "code": training_code(source_file(request.method)),
+        "data": sources.pixels(request.train, profile.image_size),
+        "split": digest([split.dataset, split.train, split.val, chosen_on]),
+        "numerics": digest([profile.precision, profile.channels_last, profile.compile]),
+        "selection": digest([protocol.selection, profile.validate_every]),
+        "seed": digest(request.seed),
+    }
+
+
+def training_inputs(
+    request: CellRequest, resolution: Resolution, sources: Sources
+) -> dict[str, str]:
+    """Component -> digest of everything that decides the weights of the request's training.
+
+    Raises BenchError as `requested_inputs`, and when the tokenizer's weights are missing.
+    """
+    key, recipe = resolution.key, resolution.recipe
+    return requested_inputs(request, sources) | {
+        "recipe": digest(recipe.model_dump(mode="json", exclude={"name"})),
+        "settings": digest(key.settings),
+        "tokenizer": _tokenizer_digest(key.tokenizer, request),
+        "size": digest([resolution.network_size, request.profile.image_size]),
+    }
+
+
+def _tokenizer_digest(key: TokenizerKey | None, request: CellRequest) -> str:
+    if key is None:
+        return ""
+    spec, location = chosen_tokenizer(key.default_role, request.tokenizer, request.profile)
+    architecture = spec.config if spec.config else {}
+    return digest([spec.weights_hash(location), tokenizer_code(spec.source_file), architecture])
+
+
+def tokenizer_key(spec: MethodSpec, request: CellRequest) -> TokenizerKey | None:
+    """The tokenizer of a request's cell, None for a method that takes none.
+
+    Raises BenchError for an unknown tokenizer and for weights that are not there.
+    """
+    if spec.tokenizer is None:
+        return None
+    tokenizer, location = chosen_tokenizer(spec.tokenizer, request.tokenizer, request.profile)
+    return TokenizerKey(
+        name=tokenizer.name,
+        role=tokenizer.role,
+        default_role=spec.tokenizer,
+        weights_hash=tokenizer.weights_hash(location),
+    )
+
+
+def chosen_tokenizer(
+    role: str, requested: str | None, profile: Profile
+) -> tuple[TokenizerSpec, str | None]:
+    """(spec, location or None) of the tokenizer that a cell uses for a role."""
+    chosen = choose_tokenizer(role, requested, profile.tokenizers)
+    assert chosen is not None  # only a method without a role has none
+    return chosen
+
+
+def cell_id(key: CellKey, inputs: dict[str, str]) -> str:
+    """`<method>-<train>-<12 hex digits>`: the folder's name."""
+    coordinates = [key.method, key.train, key.protocol, key.profile]
+    method = key.method.replace(":", "-").replace("/", "-")
+    return f"{method}-{key.train}-{digest([coordinates, inputs])[:12]}"
+
+
+def test_inputs(test: TestSet, request: CellRequest, sources: Sources) -> tuple[str, str]:
+    """(digest of the test set's cases with their pixels, digest of the scoring code)."""
+    return sources.test_digest(test, request.protocol), scoring_code()
+
+
+def differences(one: dict[str, str], other: dict[str, str]) -> tuple[str, ...]:
+    """Names of the components in which two trainings differ, of those that both state."""
+    both = [name for name in WORDS if name in one and name in other]
+    return tuple(WORDS[name] for name in both if one[name] != other[name])

@@ -1,0 +1,127 @@
+"""What a runner and its workers say to each other: typed records, one JSON object a line.
+
+An executor carries them and reads nothing but the kind of an event.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from bench.core.frozen import Frozen
+from bench.experiments.cells import CellRequest
+from bench.experiments.identity import Resolution
+
+
+class Job(Frozen):
+    """One piece of work for a worker.
+
+    version: raised with every change of a record in this module, so that a worker of another
+    version refuses the job.
+
+    op: "resolve" fills in a request's defaults, "train" trains and scores a cell, "test" scores a
+    trained cell. request_digest, inputs: what the cell's record keeps; see `bench.experiments`.
+    folder: of the cell. train_cases: how many cases the split trains on. data, cards, plugins: as
+    on the command line. device: set by the executor.
+    """
+
+    version: Literal[1] = 1
+    op: Literal["resolve", "train", "test"]
+    request: CellRequest
+    request_digest: str
+    train_cases: int
+    id: str = ""
+    inputs: dict[str, str] = {}
+    folder: Path | None = None
+    data: Path | None = None
+    cards: tuple[Path, ...] = ()
+    plugins: tuple[Path, ...] = ()
+    device: str = "cpu"
+
+
+class Started(Frozen):
+    """A worker took the job."""
+
+    kind: Literal["started"] = "started"
+    device: str
+
+
+class Step(Frozen):
+    """An optimizer step is done. epoch, step: 0-based; steps: of the epoch."""
+
+    kind: Literal["step"] = "step"
+    epoch: int
+    step: int
+    steps: int
+
+
+class Epoch(Frozen):
+    """An epoch is done. epoch: 1-based, of `epochs`. row: its row of the history, null for NaN."""
+
+    kind: Literal["epoch"] = "epoch"
+    epoch: int
+    epochs: int
+    row: dict[str, float | None]
+
+
+class Scoring(Frozen):
+    """A test set is predicted or scored. test: its label."""
+
+    kind: Literal["scoring"] = "scoring"
+    test: str
+
+
+class Resolved(Frozen):
+    """A "resolve" job ended well."""
+
+    kind: Literal["resolved"] = "resolved"
+    resolution: Resolution
+
+
+class Finished(Frozen):
+    """A "train" or "test" job ended well. dsc: mean DSC in [0, 1] by test set's label."""
+
+    kind: Literal["finished"] = "finished"
+    dsc: dict[str, float]
+
+
+class Leaving(Frozen):
+    """The worker process ends after this job, because the job changed process-wide settings."""
+
+    kind: Literal["leaving"] = "leaving"
+    changed: tuple[str, ...]
+
+
+class Failed(Frozen):
+    """The job ended with an error. traceback: null where the message says it all.
+
+    in_use: another process works on the cell and will record how that ends. crashed: the worker
+    process ended; the traceback is then the end of its log.
+    """
+
+    kind: Literal["failed"] = "failed"
+    message: str
+    traceback: str | None = None
+    in_use: bool = False
+    crashed: bool = False
+
+
+Progress = Step | Epoch | Scoring
+End = Resolved | Finished | Failed
+Event = Started | Progress | Leaving | End
+
+_EVENTS: TypeAdapter[Any] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+
+
+def read_event(line: str) -> Event | None:
+    """The event in a line of a worker's output; None for a line that is no event, such as what a
+    library printed."""
+    try:
+        return _EVENTS.validate_json(line)
+    except ValidationError:
+        return None
+
+
+def is_end(event: Event) -> bool:
+    """Whether the job's last event."""
+    return isinstance(event, End)

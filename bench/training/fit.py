@@ -1,0 +1,138 @@
+"""One cell's training: the method built and initialised, its batches, its validation, the loop.
+
+Everything here decides the cell's weights.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import BuildContext, MethodSpec, Settings, Tokenizer
+from bench.data.arrays import CaseArrays
+from bench.data.splits import Split
+from bench.method import Method
+from bench.protocols import Selection
+from bench.recipes import Recipe
+from bench.training.batches import TrainingBatches
+from bench.training.build import build_method
+from bench.training.engine import Engine
+from bench.training.latents import LatentSource
+from bench.training.predict import mean_dsc, probabilities
+from bench.training.seeds import seed_for
+from bench.training.trainer import Trained, TrainingRun, train
+
+
+def build(
+    spec: MethodSpec,
+    settings: Settings,
+    recipe: Recipe,
+    context: BuildContext,
+    seed: int,
+    engine: Engine,
+) -> Method:
+    """The method on the engine's device, initialised from the cell's seed."""
+    torch.manual_seed(seed_for(seed, "initial weights"))
+    method = build_method(spec, settings, context, recipe)
+    if isinstance(context.tokenizer, nn.Module):
+        context.tokenizer.to(engine.device)
+    return engine.place(method)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a cell trains and validates on.
+
+    arrays: images and masks at the network's size. target: the same cases at the size that scores
+    are taken at. latents: of the arrays' cases, None for methods that read none.
+    """
+
+    arrays: CaseArrays
+    target: CaseArrays
+    split: Split
+    latents: LatentSource | None
+
+
+def latent_source(
+    method: Method, tokenizer: Tokenizer | None, arrays: CaseArrays, cache: Path, engine: Engine
+) -> LatentSource | None:
+    """Cached latents of a training dataset, where the method's loss reads any."""
+    if tokenizer is None or not method.latent_inputs:
+        return None
+    return LatentSource(
+        tokenizer, arrays, cache, engine.device, engine.precision, method.latent_inputs
+    )
+
+
+def fit(
+    method: Method,
+    data: TrainingData,
+    recipe: Recipe,
+    engine: Engine,
+    *,
+    selection: Selection,
+    validate_every: int,
+    seed: int,
+    resume_file: Path | None,
+    on_progress: Callable[[dict[str, Any]], None],
+) -> Trained:
+    """Train the method in place; it ends with the weights that the selection rule picks."""
+    batches = TrainingBatches(
+        data.arrays,
+        data.arrays.rows(data.split.train),
+        recipe,
+        seed,
+        engine.device,
+        data.latents,
+    )
+    subsets = {"val": data.split.val, "test": data.split.test}
+    validate = {
+        name: _validation(method, data, subsets[name], engine, seed)
+        for name in _validated(selection, data.split)
+    }
+    run = TrainingRun(
+        recipe=recipe,
+        selection=selection,
+        validate=validate,
+        validate_every=validate_every,
+        seed=seed,
+        engine=engine,
+        resume_file=resume_file,
+        on_progress=on_progress,
+    )
+    return train(method, batches, run)
+
+
+def _validated(selection: Selection, split: Split) -> tuple[str, ...]:
+    """The subsets that are scored during training."""
+    if selection == "best-test":
+        # Validation as well, where there is some: the gap between the two rules is the optimism.
+        return ("val", "test") if split.val else ("test",)
+    return ("val",) if selection == "best-val" else ()
+
+
+def _validation(
+    method: Method, data: TrainingData, case_ids: tuple[str, ...], engine: Engine, seed: int
+) -> Callable[[], float]:
+    """Mean DSC of the method at the time of the call."""
+    cases = data.arrays.rows(case_ids)
+    masks = np.asarray(data.target.masks[cases])
+
+    def validate() -> float:
+        return mean_dsc(_predicted(method, data, cases, engine, seed), masks)
+
+    return validate
+
+
+def _predicted(
+    method: Method, data: TrainingData, cases: np.ndarray, engine: Engine, seed: int
+) -> Iterator[Tensor]:
+    """Probabilities of some cases, from stored latents where the method predicts from them."""
+    stored = None
+    if data.latents is not None and method.predicts_from_latents:
+        stored = data.latents.images(cases)
+    return probabilities(method, data.arrays.images[cases], engine, seed, stored)
