@@ -14,9 +14,7 @@ Counts = NDArray[np.integer]
 def dice(tp: int, pred: int, target: int) -> float: ...
 @overload
 def dice(tp: Counts, pred: Counts, target: Counts) -> NDArray[np.float64]: ...
-def dice(
-    tp: int | Counts, pred: int | Counts, target: int | Counts
-) -> float | NDArray[np.float64]:
+def dice(tp: int | Counts, pred: int | Counts, target: int | Counts) -> float | NDArray[np.float64]:
     """Dice coefficient 2 tp / (pred + target), in [0, 1].
 
     tp, pred, target: foreground pixels in both masks, in the prediction and in the target; ints,
