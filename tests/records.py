@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.experiments.cells import CellKey, CellRecord, TokenizerKey, write_frame
+from bench.experiments.cells import (
+    HISTORY,
+    CellKey,
+    CellRecord,
+    StoredTest,
+    TokenizerKey,
+    write_frame,
+)
 from bench.metrics.case import CaseScores
 
 FAMILIES = {"unet": ("CNN", "UNet"), "gms": ("Generative", "GMS"), "ege_unet": ("CNN", "EGE-UNet")}
@@ -51,6 +58,7 @@ def cell(
     dsc: float | dict[str, float] = 0.8,
     changed: dict | None = None,
     settings: dict | None = None,
+    preset: dict | None = None,
     role: str | None = None,
     status: str = "done",
     error: str | None = None,
@@ -60,7 +68,7 @@ def cell(
     inputs: dict | None = None,
     **key,
 ) -> CellRecord:
-    """A stored cell whose mean DSC is `dsc` (by test set, or on its own test part).
+    """A stored cell whose mean DSC is `dsc` (by test set, or on its own test subset).
 
     Every case scores the mean; IoU is 0.9 and HD95 20 times it, so that an eye can follow.
     """
@@ -70,8 +78,8 @@ def cell(
     facts = {"protocol": "clean", "selection": "best-val", "recipe": "shared", "profile": "demo"}
     facts |= {"epochs": 20, "image_size": 96} | key
     variant = "-".join(f"{k}_{v}" for k, v in (changed or {}).items())
-    ground = "-".join(str(value) for value in facts.values())
-    name = f"{method}-{train}-{seed}-{role}-{variant}-{ground}-{len(list(folder.glob('*')))}"
+    coordinates = "-".join(str(value) for value in facts.values())
+    name = f"{method}-{train}-{seed}-{role}-{variant}-{coordinates}-{len(list(folder.glob('*')))}"
     record = CellRecord(
         id=name,
         status=status,
@@ -79,6 +87,7 @@ def cell(
             method=method,
             settings=resolved | (settings or {}) | (changed or {}),
             changed=changed or {},
+            preset=preset or {},
             tokenizer=TOKENIZERS[role] if role else None,
             train=train,
             seed=seed,
@@ -100,14 +109,25 @@ def cell(
         error=error,
         folder=folder / name,
     )
-    record.write(folder / name)
     if status == "done":
         means = dsc if isinstance(dsc, dict) else {f"{train}-test": dsc}
         for label, mean in means.items():
             one = {"dsc": mean, "iou": 0.9 * mean, "hd95": 20 * mean, "hd95_directed": 21 * mean}
-            write_frame(folder / name / "scores" / f"{label}.parquet", case_rows([one] * cases))
+            record = put_scores(record, label, case_rows([one] * cases))
         if history is not None:
-            write_frame(folder / name / "history.parquet", history)
+            checksum = write_frame(folder / name / HISTORY, history)
+            record = record.model_copy(update={"files": {HISTORY: checksum}})
+    record.write(folder / name)
+    return record
+
+
+def put_scores(record: CellRecord, label: str, rows: pd.DataFrame) -> CellRecord:
+    """The record with `rows` as the stored scores of the test set `label`, such as "busi-test"."""
+    assert record.folder is not None
+    checksum = write_frame(record.scores_file(*label.rsplit("-", 1)), rows)
+    stored = StoredTest(cases="c", predictions="p", scoring="s", scores=checksum)
+    record = record.model_copy(update={"tests": record.tests | {label: stored}})
+    record.write(record.folder)
     return record
 
 

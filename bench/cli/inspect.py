@@ -205,22 +205,23 @@ def show(cell: str, as_json: opt.Json = False, out: opt.Out = Path("results")) -
 
     record = load_cell(_cell_folder(cell, out) / "cell.json")
     facts = record.model_dump(mode="json", exclude={"folder"})
-    facts["scores"] = {
-        file.stem: _means(record, *file.stem.rsplit("-", 1))
-        for file in sorted((out / "cells" / record.id / "scores").glob("*.parquet"))
-    }
+    facts["scores"] = _means(record)
     _print_facts(facts, as_json)
 
 
-def _means(record: Any, dataset: str, subset: str) -> dict[str, dict[str, float]]:
-    """Per-image means of every metric, by grid."""
+def _means(record: Any) -> dict[str, dict[str, dict[str, float]]]:
+    """Per-image means of every metric, by test set and grid."""
     from bench.metrics.aggregate import METRICS, summarize
+    from bench.reporting.frame import ScoreIndex, scores_of
 
-    grids = record.scores(dataset, subset).groupby("grid")
-    return {
-        str(grid): {metric: round(summarize(rows, metric).mean, 6) for metric in METRICS}
-        for grid, rows in grids
-    }
+    index = ScoreIndex(scores_of([record]))
+    means: dict[str, dict[str, dict[str, float]]] = {}
+    for label in sorted(record.tests):
+        for grid in ("native", "network"):
+            found = {m: index.rows(record.id, *label.rsplit("-", 1), grid, m) for m in METRICS}
+            scores = {m: round(summarize(rows).mean, 6) for m, rows in found.items() if len(rows)}
+            means.setdefault(label, {}).update({grid: scores} if scores else {})
+    return means
 
 
 def _cell_folder(cell: str, out: Path) -> Path:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from bench.conformance.checks import Broken, Skipped, Step
 from bench.contracts import Tokenizer
 from bench.data import phantoms
+from bench.metrics.overlap import dice
 from bench.registry import get_tokenizer
 
 SIDE, CASES = 64, 3
@@ -124,8 +125,8 @@ def masks_come_back(subject: TokenizerSubject) -> str:
     with torch.no_grad():
         decoded = subject.tokenizer.decode(subject.tokenizer.encode(masks))
     pred, target = decoded.mean(1) > 0.5, masks[:, 0] > 0.5
-    overlap = 2 * (pred & target).sum((1, 2)) / (pred.sum((1, 2)) + target.sum((1, 2)))
-    dsc = float(overlap.mean())
+    counts = torch.stack([mask.flatten(1).sum(1) for mask in (pred & target, pred, target)])
+    dsc = float(dice(*counts.cpu().numpy()).mean())
     if dsc < MASK_DSC:
         raise Broken(f"Masks come back with DSC {dsc:.3f}; generative methods need {MASK_DSC}.")
     return f"DSC {dsc:.3f}"

@@ -2,10 +2,11 @@
 
 import itertools
 import tomllib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from bench.core.errors import BenchError, faults, unknown_name
 from bench.core.frozen import Frozen
@@ -17,7 +18,7 @@ FOLDER = PACKAGE / "matrices"
 
 
 class CellBlock(Frozen):
-    """A product of cells. test: dataset names, or "same" for the training dataset's own test part.
+    """A product of cells. test: dataset names, or "same" for the training dataset's test subset.
 
     settings: each option's values to try; tokenizers: roles or names, None for the method's own.
     """
@@ -29,23 +30,99 @@ class CellBlock(Frozen):
     tokenizers: tuple[str | None, ...] = (None,)
 
 
+class AblationRow(Frozen):
+    """A row of an ablation table that is printed whether or not a cell is stored for it.
+
+    settings, tokenizer (its name or role): the values of what the table varies. words: the leading
+    words, one per header; by default the values. published: the values by which an edition of
+    published numbers lists the row; empty when it prints none.
+    """
+
+    settings: dict[str, Any] = {}
+    tokenizer: str | None = None
+    words: tuple[str, ...] = ()
+    published: dict[str, str] = {}
+
+
 class TableBlock(Frozen):
-    """One table: what it shows of the stored cells; see bench/tables."""
+    """One table of stored cells.
+
+    kind: methods (a row per method, scores on `datasets`), cross-domain (the same on `pairs` of
+    training and test dataset), parameters (counts per method), or ablation (a row per variant of
+    one method).
+
+    Of an ablation: `method`, and what `varies`: names of settings, or "tokenizer". headers: those of
+    the leading words; footnotes_at: the one that a row's footnotes follow, by default the first.
+    rows: printed in this order, stored or not; other stored values follow, discrete tokenizers
+    first. published: how an edition lists a value that has no row here.
+
+    reference: the method that stands last and whose trainable parameters daggers compare with.
+    edition: published numbers that name methods without a record. order: methods, in the order of
+    rows. These three are the matrix file's where the table states none.
+    """
 
     name: str
     caption: str
-    kind: Literal["methods", "parameters", "cross-domain", "losses", "tokenizers"]
+    kind: Literal["methods", "parameters", "cross-domain", "ablation"]
     datasets: tuple[str, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
+    method: str | None = None
+    varies: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    footnotes_at: str | None = None
+    rows: tuple[AblationRow, ...] = ()
+    published: dict[str, dict[str, str]] = {}
+    reference: str | None = None
+    edition: str | None = None
+    order: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> Self:
+        for field in _NEEDED[self.kind]:
+            if not getattr(self, field):
+                raise ValueError(f"table {self.name!r} is of kind {self.kind!r}; add {field}")
+        for field in _ABLATION_FIELDS:
+            if self.kind != "ablation" and getattr(self, field):
+                raise ValueError(f"table {self.name!r}: {field} is for kind 'ablation' only")
+        if self.kind == "ablation":
+            self._check_ablation()
+        return self
+
+    def _check_ablation(self) -> None:
+        if len(self.headers) < len(self.varies):
+            raise ValueError(f"table {self.name!r} varies more than it has headers")
+        if self.footnotes_at is not None and self.footnotes_at not in self.headers:
+            raise ValueError(f"table {self.name!r}: footnotes_at must be one of its headers")
+        for number, row in enumerate(self.rows, 1):
+            values = {*row.settings, *(("tokenizer",) if row.tokenizer else ())}
+            if values != set(self.varies):
+                raise ValueError(
+                    f"table {self.name!r}, row {number}: give a value of each of "
+                    f"{', '.join(self.varies)} and of nothing else"
+                )
+            if row.words and len(row.words) != len(self.headers):
+                raise ValueError(f"table {self.name!r}, row {number}: give a word per header")
+
+
+_NEEDED = {
+    "methods": ("datasets",),
+    "cross-domain": ("pairs",),
+    "parameters": (),
+    "ablation": ("datasets", "method", "varies", "headers"),
+}
+_ABLATION_FIELDS = ("method", "varies", "headers", "footnotes_at", "rows", "published")
 
 
 class Matrix(Frozen):
-    """A matrix file, its includes resolved."""
+    """A matrix file, its includes resolved; reference, edition and order as in `TableBlock`."""
 
     name: str
     title: str
     cells: tuple[CellBlock, ...] = ()
     tables: tuple[TableBlock, ...] = ()
+    reference: str | None = None
+    edition: str | None = None
+    order: tuple[str, ...] = ()
 
 
 class Overrides(Frozen):
@@ -80,17 +157,56 @@ def get_matrix(name: str) -> Matrix:
 def _read(file: Path, name: str) -> Matrix:
     try:
         content = tomllib.loads(file.read_text())
-        parts = [get_matrix(other) for other in content.pop("include", [])]
+        included = [get_matrix(other) for other in content.pop("include", [])]
         own = Matrix(name=name, **content)
     except (tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
         why = faults(error) if isinstance(error, ValidationError) else error
         raise BenchError(f"Matrix file {file.name} cannot be used: {why}") from error
+    return _joined(own, included)
+
+
+def _joined(own: Matrix, included: Sequence[Matrix]) -> Matrix:
+    """The matrix with the cells and tables of what it includes, those first.
+
+    Its tables get its reference, edition and order; included ones keep those of their own file.
+    """
+    every = (*included, own)
+    listed = [own.order, *(m.order for m in included), *(block.methods for block in own.cells)]
+    shared: dict[str, Any] = {
+        "reference": next((m.reference for m in (own, *included) if m.reference), None),
+        "edition": next((m.edition for m in (own, *included) if m.edition), None),
+        "order": merged_order(listed),
+    }
+    tables = [
+        table.model_copy(update={k: getattr(table, k) or v for k, v in shared.items()})
+        for table in own.tables
+    ]
     return own.model_copy(
-        update={
-            "cells": tuple(itertools.chain(*(p.cells for p in parts), own.cells)),
-            "tables": tuple(itertools.chain(*(p.tables for p in parts), own.tables)),
+        update=shared
+        | {
+            "cells": tuple(itertools.chain(*(m.cells for m in every))),
+            "tables": (*itertools.chain(*(m.tables for m in included)), *tables),
         }
     )
+
+
+def merged_order(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """All names in one order; an earlier list's order wins.
+
+    A name that only a later list holds stands right after the name that it follows there, or right
+    before the next name that both hold, or else last.
+    """
+    order: list[str] = []
+    for names in lists:
+        for place, name in enumerate(names):
+            if name in order:
+                continue
+            if place:
+                order.insert(order.index(names[place - 1]) + 1, name)
+            else:
+                known = [other for other in names if other in order]
+                order.insert(order.index(known[0]) if known else len(order), name)
+    return tuple(order)
 
 
 def expand(

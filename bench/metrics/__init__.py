@@ -1,8 +1,4 @@
 """Scores of one case from two masks, and their aggregates from stored rows.
 
-Only `bench.metrics.aggregate` needs pandas; importing this package costs numpy.
+Only `bench.metrics.aggregate` needs pandas; this package imports none of its modules.
 """
-
-from bench.metrics.case import CaseScores, score_case
-
-__all__ = ["CaseScores", "score_case"]

@@ -1,4 +1,4 @@
-"""From stored rows, one per case, to the numbers of a table cell.
+"""From stored scores, one per case, to the numbers of a table cell.
 
 The per-image mean is primary. The pooled value (one confusion matrix over the whole test set, as
 EGE-UNet and MMSegmentation report) is a different quantity and is never printed unlabelled.
@@ -9,7 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
-from bench.metrics.empty import overlap_when_empty
+from bench.metrics.overlap import dice, iou
 
 Metric = Literal["dsc", "iou", "hd95", "hd95_directed"]
 METRICS: tuple[Metric, ...] = ("dsc", "iou", "hd95", "hd95_directed")
@@ -20,15 +20,13 @@ class Summary:
     """One metric over the cases of one test set.
 
     mean, median, sd: over cases, in the metric's own unit ([0, 1], or px); sd has ddof 1 and is
-    None for a single case. pooled: from the summed counts, None for the distances, which have no
-    pooled form. cases: number of rows. empty_target, empty_pred, empty_both: how many of them had
-    an empty mask, each of which counts as bench/metrics/empty.py rules.
+    None for a single case. cases: number of rows. empty_target, empty_pred, empty_both: how many of
+    them had an empty mask; bench/metrics/empty.py rules their scores.
     """
 
     mean: float
     median: float
     sd: float | None
-    pooled: float | None
     cases: int
     empty_target: int
     empty_pred: int
@@ -40,27 +38,28 @@ class Summary:
         return self.empty_target + self.empty_pred + self.empty_both
 
 
-def summarize(rows: pd.DataFrame, metric: Metric) -> Summary:
-    """Aggregate one metric over `rows`: the cases of one test set on one grid.
+def summarize(rows: pd.DataFrame) -> Summary:
+    """Aggregate `rows` of the frame of scores: one metric of one test set of one cell on one grid.
 
-    rows: the scores columns of a cell. Raises ValueError for no rows, for two grids at once, for a
-    case that comes twice and for a value that is not finite (the empty rule leaves none).
+    rows: columns case, grid, metric, value, empty. Raises ValueError for no rows, for two grids or
+    metrics at once, for a case that comes twice and for a value that is not finite (the empty rule
+    leaves none).
     """
     if rows.empty:
         raise ValueError("no rows to aggregate")
-    if "grid" in rows and rows["grid"].nunique() > 1:
-        raise ValueError("rows of one grid only; select grid == 'network' or 'native' first")
-    if "case_id" in rows and rows["case_id"].duplicated().any():
+    for name in ("grid", "metric"):
+        if rows[name].nunique() > 1:
+            raise ValueError(f"rows of one {name} only; got {', '.join(sorted(set(rows[name])))}")
+    if rows["case"].duplicated().any():
         raise ValueError("a case comes twice; aggregate one test set of one cell at a time")
-    values = rows[metric].astype("float64")
+    values = rows["value"].astype("float64")
     if not values.abs().lt(float("inf")).all():
-        raise ValueError(f"{metric} holds a value that is not finite; the empty rule forbids that")
+        raise ValueError("a value is not finite; the empty rule forbids that")
     empty = rows["empty"].value_counts()
     return Summary(
         mean=float(values.mean()),
         median=float(values.median()),
         sd=float(values.std(ddof=1)) if len(values) > 1 else None,
-        pooled=_pooled(rows, metric),
         cases=len(rows),
         empty_target=int(empty.get("target", 0)),
         empty_pred=int(empty.get("pred", 0)),
@@ -68,11 +67,8 @@ def summarize(rows: pd.DataFrame, metric: Metric) -> Summary:
     )
 
 
-def _pooled(rows: pd.DataFrame, metric: Metric) -> float | None:
-    """DSC or IoU of the summed counts, None for a distance."""
-    if metric not in ("dsc", "iou"):
-        return None
-    tp, wrong = int(rows["tp"].sum()), int(rows["fp"].sum() + rows["fn"].sum())
-    if tp + wrong == 0:
-        return overlap_when_empty("both")
-    return 2 * tp / (2 * tp + wrong) if metric == "dsc" else tp / (tp + wrong)
+def pooled(rows: pd.DataFrame, metric: Literal["dsc", "iou"]) -> float:
+    """DSC or IoU in [0, 1] of the counts summed over `rows`, the per-case rows of a score file."""
+    tp, fp, fn = (int(rows[name].sum()) for name in ("tp", "fp", "fn"))
+    overlap = dice if metric == "dsc" else iou
+    return overlap(tp, tp + fp, tp + fn)

@@ -6,12 +6,8 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.metrics.empty import (
-    EmptyKind,
-    distance_when_empty,
-    overlap_when_empty,
-    which_empty,
-)
+from bench.metrics.empty import EmptyKind, distance_when_empty, which_empty
+from bench.metrics.overlap import dice, iou
 from bench.metrics.surface import hd95_pair
 
 
@@ -43,22 +39,19 @@ def score_case(pred: NDArray[np.bool_], target: NDArray[np.bool_]) -> CaseScores
     height, width = target.shape
     tp = int(np.count_nonzero(pred & target))
     in_pred, in_target = int(np.count_nonzero(pred)), int(np.count_nonzero(target))
-    union = in_pred + in_target - tp
     diagonal = math.sqrt(height**2 + width**2)
     kind = which_empty(in_pred, in_target)
     if kind == "none":
-        dsc, iou = 2 * tp / (in_pred + in_target), tp / union
         hd95, directed = hd95_pair(pred, target)
     else:
-        dsc = iou = overlap_when_empty(kind)
         hd95 = directed = distance_when_empty(kind, diagonal)
     return {
         "tp": tp,
         "fp": in_pred - tp,
         "fn": in_target - tp,
-        "tn": height * width - union,
-        "dsc": dsc,
-        "iou": iou,
+        "tn": height * width - (in_pred + in_target - tp),
+        "dsc": dice(tp, in_pred, in_target),
+        "iou": iou(tp, in_pred, in_target),
         "hd95": hd95,
         "hd95_directed": directed,
         "diagonal": diagonal,

@@ -6,11 +6,13 @@ places, so a number is never quoted without its edition.
 """
 
 import csv
+import itertools
 import tomllib
 from functools import cache
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from bench.core.errors import unknown_name
+from bench.core.errors import BenchError, unknown_name
 from bench.core.frozen import Frozen
 from bench.core.paths import shipped
 
@@ -20,18 +22,23 @@ PublishedMetric = Literal["params_m", "dsc", "iou", "hd95"]
 class PrintedKey(Frozen):
     """What a printed number is about.
 
-    method: as in our registry. train, test: names of cards, "" for a parameter count. loss and
-    tokenizer: set in the ablation tables only ("lm", "seg", "lm+seg"; "vq-vae", "sd-vae").
-    metric: params_m (trainable, millions), dsc and iou (per cent), hd95 (the paper names no unit;
-    pixels at 224 x 224 by its protocol).
+    method: as in our registry. train, test: names of cards, "" for a parameter count. variant: what
+    an ablation table varies, such as {"loss": "lm"}: each column of the file beyond the common ones.
+    metric: params_m (trainable, millions), dsc and iou (per cent), hd95 (in the edition's unit:
+    pixels at its image size where it names none).
     """
 
     method: str
     train: str
     test: str
-    loss: str
-    tokenizer: str
+    variant: dict[str, str] = {}
     metric: PublishedMetric
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """Everything in one tuple, to look numbers up by."""
+        variant = itertools.chain(*sorted(self.variant.items()))
+        return (self.method, self.train, self.test, self.metric, *variant)
 
 
 class PrintedNumber(Frozen):
@@ -52,7 +59,7 @@ class PrintedNumber(Frozen):
 
 
 class Edition(Frozen):
-    """One edition of the paper. tables: what each numbered table holds, in our words."""
+    """One edition of a paper. tables: what each numbered table holds, in our words."""
 
     name: str
     title: str
@@ -69,12 +76,29 @@ class Edition(Frozen):
         *,
         train: str = "",
         test: str = "",
-        loss: str = "",
-        tokenizer: str = "",
+        **variant: str,
     ) -> PrintedNumber | None:
-        """The printed number, or None where the edition prints none for this combination."""
-        wanted = (method, train, test, loss, tokenizer, metric)
-        return _by_key(self.name).get(wanted)
+        """The printed number, or None where the edition prints none for this combination.
+
+        variant: as in `PrintedKey`, given by name: find(..., loss="lm").
+        """
+        coordinates = (method, train, test, metric, *itertools.chain(*sorted(variant.items())))
+        return _by_key(self.name).get(coordinates)
+
+    @property
+    def orders(self) -> tuple[tuple[str, ...], ...]:
+        """The methods of each table, in the order of its lines."""
+        tables: dict[int, dict[str, None]] = {}
+        for number in self.numbers:
+            tables.setdefault(number.table, {})[number.key.method] = None
+        return tuple(map(tuple, tables.values()))
+
+    def printed_name(self, method: str) -> tuple[str, str]:
+        """(group, title) of a method as printed; ("", method) when the edition has no such one."""
+        own = [number for number in self.numbers if number.key.method == method]
+        group = next((number.type for number in own if number.type), "")
+        title = next((number.model for number in own), method)
+        return group, title.removesuffix(" (Ours)")
 
 
 class Difference(Frozen):
@@ -92,24 +116,35 @@ def edition_names() -> list[str]:
 
 @cache
 def load_edition(name: str) -> Edition:
-    """The edition called `name`; BenchError with the nearest name if there is none."""
-    if name not in edition_names():
-        raise unknown_name("edition of published numbers", name, edition_names())
-    folder = shipped("published")
-    facts = tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
-    with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        numbers = tuple(_number(row) for row in csv.DictReader(file))
+    """A shipped edition by name, or one's own by the path of its .toml file, the .csv beside it.
+
+    Raises BenchError with the nearest name if there is none.
+    """
+    if name.endswith(".toml"):
+        file = Path(name)
+        if not file.is_file():
+            raise BenchError(f"No edition file {name!r}. Give a path that exists, or a name.")
+    else:
+        if name not in edition_names():
+            raise unknown_name("edition of published numbers", name, edition_names())
+        file = shipped("published") / f"{name}.toml"
+    facts = tomllib.loads(file.read_text(encoding="utf-8"))
+    with file.with_suffix(".csv").open(encoding="utf-8", newline="") as lines:
+        numbers = tuple(_number(row) for row in csv.DictReader(lines))
     return Edition(name=name, numbers=numbers, **facts)
 
 
 def _number(row: dict[str, str]) -> PrintedNumber:
-    key = {field: row.pop(field) for field in PrintedKey.model_fields}
-    return PrintedNumber.model_validate({**row, "key": key})
+    common = ("table", "line", "type", "model", "printed", "mark")
+    number: dict[str, Any] = {name: row.pop(name) for name in common}
+    key: dict[str, Any] = {name: row.pop(name) for name in ("method", "train", "test", "metric")}
+    key["variant"] = {name: value for name, value in row.items() if value}
+    return PrintedNumber.model_validate({**number, "key": key})
 
 
 @cache
 def _by_key(name: str) -> dict[tuple[str, ...], PrintedNumber]:
-    return {tuple(n.key.model_dump().values()): n for n in load_edition(name).numbers}
+    return {n.key.coordinates: n for n in load_edition(name).numbers}
 
 
 def differences(first: str, second: str) -> list[Difference]:

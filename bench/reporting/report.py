@@ -10,6 +10,7 @@ from bench.data.cards import list_cards
 from bench.experiments.cells import CellRecord, load_cell, load_cells
 from bench.experiments.matrices import Matrix
 from bench.experiments.runner import Task
+from bench.reporting.frame import ScoreIndex, scores_of
 from bench.reporting.tables import (
     ComparisonKey,
     Missing,
@@ -51,8 +52,9 @@ def rebuild(
     subset: str,
     console: Console,
 ) -> list[Path]:
-    """Write and print the tables and figures of every key (profile, protocol, selection rule,
-    size) that stored cells stand on; `filters` keep some of them.
+    """Write and print the tables and figures of every comparison key among the stored cells.
+
+    filters: profile, protocol, selection, image_size and epochs; None keeps every value.
 
     Raises BenchError when nothing is stored, or nothing passes the filters.
     """
@@ -62,7 +64,7 @@ def rebuild(
     if not cells:
         keys = "; ".join(" ".join(map(str, g)) for g in comparable_groups(stored)) or "none"
         raise BenchError(
-            f"No stored cell in {out / 'cells'} to report on. Stored keys: {keys}. Run "
+            f"No stored cell in {out / 'cells'} to report on. Stored: {keys}. Run "
             f"`bench run --matrix {matrix.name}` or change the filters."
         )
     files: list[Path] = []
@@ -84,6 +86,7 @@ def _produce(
     if not cells:
         return []
     titles = {card.name: card.title for card in list_cards()}
+    scores = ScoreIndex(scores_of(cells))
     tables = build_tables(
         matrix.tables,
         cells,
@@ -93,6 +96,7 @@ def _produce(
         external_subset="all" if subset == "all" else "test",
         titles=titles,
         explanations=_explanations(cells),
+        scores=scores,
     )
     folder = _folder(comparison_key(cells[0]), grid)
     _print(tables, console)
@@ -101,7 +105,7 @@ def _produce(
         build_figures,  # matplotlib is slow to import and not always needed
     )
 
-    files += build_figures(matrix, cells, out / "figures" / folder, titles)
+    files += build_figures(matrix, cells, out / "figures" / folder, titles, scores)
     console.print(f"{len(files)} files in {out / 'tables' / folder} and {out / 'figures' / folder}")
     return files
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.core.errors import BenchError
 from bench.method import Method, to_images
+from bench.metrics.overlap import dice
 from bench.training.engine import Engine
 from bench.training.seeds import seed_for
 
@@ -84,18 +85,14 @@ def resize_probs(probs: Tensor, height: int, width: int) -> Tensor:
 def mean_dsc(probs: Iterator[Tensor], masks: np.ndarray) -> float:
     """Mean DSC per image in [0, 1] of thresholded probabilities against bool masks (N, H, W).
 
-    Counts are taken on the device, the empty rule is bench/metrics' own through equal counts: both
-    empty counts 1.
+    Pixels are counted on the device; the counts come to the CPU once per batch.
     """
     scores: list[float] = []
-    done = 0
     for chunk in probs:
-        target = torch.tensor(masks[done : done + len(chunk)], device=chunk.device)
+        target = torch.tensor(masks[len(scores) : len(scores) + len(chunk)], device=chunk.device)
         pred = resize_probs(chunk, *target.shape[1:])[:, 0] > THRESHOLD
-        overlap = (pred & target).flatten(1).sum(1).double()
-        size = (pred.flatten(1).sum(1) + target.flatten(1).sum(1)).double()
-        scores += torch.where(size == 0, 1.0, 2 * overlap / size.clamp(min=1)).tolist()
-        done += len(chunk)
+        counts = torch.stack([mask.flatten(1).sum(1) for mask in (pred & target, pred, target)])
+        scores += dice(*counts.cpu().numpy()).tolist()
     return float(np.mean(scores))
 
 

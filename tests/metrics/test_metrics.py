@@ -13,7 +13,7 @@ from scipy.ndimage import (
     generate_binary_structure,
 )
 
-from bench.metrics import score_case
+from bench.metrics.case import score_case
 from bench.metrics.surface import border, border_points, directed_distances, hd95_pair
 
 SHARED = Path(__file__).parents[3] / "shared"

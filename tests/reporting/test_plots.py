@@ -5,11 +5,11 @@ import warnings
 
 import numpy as np
 import pytest
-from records import cell, curve
+from records import cell, curve, put_scores
 
 from bench.core.errors import BenchError
 from bench.core.files import write_with
-from bench.experiments.cells import load_cells, write_frame
+from bench.experiments.cells import load_cells
 from bench.experiments.matrices import Matrix, TableBlock, get_matrix
 
 matplotlib = pytest.importorskip("matplotlib", reason="figures need matplotlib")
@@ -17,6 +17,7 @@ matplotlib = pytest.importorskip("matplotlib", reason="figures need matplotlib")
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from bench.reporting.frame import ScoreIndex, scores_of
 from bench.reporting.plots import (
     Example,
     Reconstruction,
@@ -35,8 +36,12 @@ from bench.reporting.plots.style import series_style
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # such as a layout that collapses
 
 TITLES = {"bus": "BUS", "busi": "BUSI", "kvasir-instrument": "Kvasir-Instrument"}
-METHODS = TableBlock(name="t1", caption="Methods", kind="methods", datasets=("busi", "bus"))
-CROSS = TableBlock(name="t3", caption="Cross", kind="cross-domain", pairs=(("busi", "bus"),))
+METHODS = TableBlock(
+    name="t1", caption="Methods", kind="methods", datasets=("busi", "bus"), reference="gms"
+)
+CROSS = TableBlock(
+    name="t3", caption="Cross", kind="cross-domain", pairs=(("busi", "bus"),), reference="gms"
+)
 MATRIX = Matrix(name="m", title="m", tables=(METHODS, CROSS))
 
 
@@ -52,8 +57,8 @@ def put_examples(record, label, pred):
     picture = np.repeat((200 * target).astype(np.uint8)[..., None], 3, axis=2)
     write_with(
         file,
-        lambda target: np.savez_compressed(
-            target,
+        lambda stream: np.savez_compressed(
+            stream,
             case_ids=np.array(["case-0"]),
             images=picture[None],
             masks=target[None],
@@ -88,8 +93,8 @@ def assert_nothing_is_clipped(figure):
             outside = (box.x0 < -1, box.y0 < -1, box.x1 > canvas.x1 + 1, box.y1 > canvas.y1 + 1)
             # Ticks beyond an axis' limits are placed but not drawn.
             if any(outside) and box.width and text.get_clip_on() is False:
-                drawn_text = text.axes is None or text.get_text() in _seen(text.axes)
-                assert not drawn_text, f"{text.get_text()!r} is cut off: {outside}"
+                is_drawn = text.axes is None or text.get_text() in _seen(text.axes)
+                assert not is_drawn, f"{text.get_text()!r} is cut off: {outside}"
 
 
 def _seen(axes):
@@ -118,7 +123,8 @@ def test_when_every_cell_failed_the_one_figure_says_so(tmp_path):
     cells = [cell(tmp_path, status="failed", error="crash")]
     blocks = (METHODS.model_copy(update={"datasets": ("busi",)}),)
     with styled():
-        figures = build_module._figures(blocks, cells, TITLES, "")
+        scores = ScoreIndex(scores_of(cells))
+        figures = build_module._figures(blocks, cells, scores, ["unet"], TITLES, "")
         assert [name for name, _ in figures] == ["t1-dsc"]
         assert "failed" in words(figures[0][1])
 
@@ -129,7 +135,9 @@ def test_figures_refuse_to_mix_profiles(tmp_path):
         build_figures(MATRIX, mixed, tmp_path / "figures")
 
 
-def test_the_remark_names_the_ground_the_phantoms_and_selection_on_test(tmp_path, monkeypatch):
+def test_the_remark_names_the_comparison_key_the_phantoms_and_selection_on_test(
+    tmp_path, monkeypatch
+):
     seen = []
     monkeypatch.setattr(build_module, "_figures", lambda *a: seen.append(a[-1]) or [])
     build_figures(MATRIX, [cell(tmp_path, protocol="paper", selection="best-test")], tmp_path)
@@ -143,7 +151,7 @@ def test_the_paper_matrix_joins_its_tables_of_methods_in_one_figure():
     blocks = build_module._blocks(get_matrix("paper"))
     assert blocks[0].name == "in-domain"
     assert len(blocks[0].datasets) == 5
-    assert [block.kind for block in blocks[1:]] == ["cross-domain", "losses", "tokenizers"]
+    assert [block.kind for block in blocks[1:]] == ["cross-domain", "ablation", "ablation"]
 
 
 def test_the_same_figure_is_saved_as_the_same_bytes(tmp_path):
@@ -188,11 +196,23 @@ def test_cases_are_averaged_over_seeds_before_they_are_drawn(tmp_path):
         record = cell(tmp_path, seed=seed, cases=2)
         rows = record.scores("busi", "test").assign(dsc=values)
         native = rows.assign(grid="native", dsc=0.0)
-        write_frame(record.scores_file("busi", "test"), pd.concat([rows, native]))
+        put_scores(record, "busi-test", pd.concat([rows, native]))
     block = METHODS.model_copy(update={"datasets": ("busi",)})
-    shown = figure_data(block, load_cells(tmp_path), {})
-    spread = shown.spread(shown.layout.rows[0], shown.layout.columns[0])
+    data = figure_data(block, load_cells(tmp_path), {})
+    spread = data.spread(data.layout.rows[0], data.layout.columns[0])
     assert spread.cases == pytest.approx([30, 90])
+
+
+def test_examples_print_the_stored_dsc_of_their_case(tmp_path):
+    record = cell(tmp_path, dsc=0.9, cases=3)
+    rows = record.scores("busi", "test").assign(dsc=[0.123, 0.5, 0.6])
+    record = put_scores(record, "busi-test", rows)
+    put_examples(record, "busi-test", disc(radius=7))
+    block = METHODS.model_copy(update={"datasets": ("busi",)})
+    (example,) = build_module._examples(figure_data(block, [record], TITLES))
+    assert example.label == "BUSI"
+    assert example.scores == {"UNet": "DSC 12.3"}
+    assert (example.target == disc()).all() and (example.preds["UNet"] == disc(radius=7)).all()
 
 
 def test_the_parameter_figure_places_each_method_at_its_count(cells):
@@ -225,14 +245,14 @@ def test_external_sets_scored_on_all_cases_only_are_drawn_and_named_so(tmp_path)
 def test_curves_have_loss_above_dsc_below_and_say_which_dsc(tmp_path):
     on_val = cell(tmp_path, "unet", history=curve())
     with styled():
-        above, below = curves_figure([on_val], TITLES, "t", "r").axes
+        above, below = curves_figure([on_val], TITLES, "t", "r", ["unet"]).axes
     assert above.get_yscale() == "log" and above.get_title() == "BUSI"
     assert below.get_ylabel() == "validation DSC (%)"
     assert list(below.lines[0].get_xdata()) == [4, 8, 12, 16, 20]
     tested = curve().assign(test_dsc=0.5, val_dsc=np.nan)
     on_test = cell(tmp_path, "gms", history=tested)
     with styled():
-        figure = curves_figure([on_test], TITLES, "t", "r")
+        figure = curves_figure([on_test], TITLES, "t", "r", ["gms"])
         assert figure.axes[1].get_ylabel() == "test DSC (%)"
         assert_nothing_is_clipped(figure)
 

@@ -8,12 +8,13 @@ import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
-from records import case_rows, cell
+from records import case_rows, cell, put_scores
 from rich.console import Console
 
 from bench.core.errors import BenchError
-from bench.experiments.cells import load_cells, write_frame
+from bench.experiments.cells import load_cells
 from bench.experiments.matrices import TableBlock, get_matrix
 from bench.reporting.tables import (
     Missing,
@@ -28,11 +29,15 @@ from bench.reporting.tables import (
     write_tables,
 )
 
-METHODS = TableBlock(name="t1", caption="Methods", kind="methods", datasets=("busi",))
-CROSS = TableBlock(name="t3", caption="Cross", kind="cross-domain", pairs=(("busi", "bus"),))
-LOSSES = TableBlock(name="t4", caption="Losses", kind="losses", datasets=("busi",))
-TOKENIZERS = TableBlock(name="t5", caption="Tokenizers", kind="tokenizers", datasets=("busi",))
-PARAMETERS = TableBlock(name="params", caption="Parameters", kind="parameters")
+ROWS = {"reference": "gms", "edition": "aaai2025"}  # as the shipped matrices have it
+METHODS = TableBlock(name="t1", caption="Methods", kind="methods", datasets=("busi",), **ROWS)
+CROSS = TableBlock(
+    name="t3", caption="Cross", kind="cross-domain", pairs=(("busi", "bus"),), **ROWS
+)
+LOSSES, TOKENIZERS = (
+    table.model_copy(update={"datasets": ("busi",)}) for table in get_matrix("ablations").tables
+)
+PARAMETERS = TableBlock(name="params", caption="Parameters", kind="parameters", **ROWS)
 
 
 def one(block, cells, **options):
@@ -49,7 +54,7 @@ def entry(table, label, metric="dsc"):
     return next(e for e in row.entries if e.metric == metric)
 
 
-def notes_of(table, entry):
+def footnotes_of(table, entry):
     return [table.footnotes[number - 1] for number in entry.footnotes]
 
 
@@ -78,9 +83,7 @@ def test_one_seed_has_no_sd(tmp_path):
 def test_the_native_grid_is_a_choice_and_its_absence_a_reason(tmp_path):
     record = cell(tmp_path, dsc=0.8)
     rows = [case_rows([{"dsc": 0.8}]), case_rows([{"dsc": 0.6}], grid="native", size=500)]
-    import pandas as pd
-
-    write_frame(record.scores_file("busi", "test"), pd.concat(rows))
+    record = put_scores(record, "busi-test", pd.concat(rows))
     assert entry(one(METHODS, [record]), "UNet").text == "80.00"
     native = one(METHODS, [record], grid="native")
     assert entry(native, "UNet").text == "60.00"
@@ -164,9 +167,10 @@ def test_an_ablations_cells_stay_out_of_the_comparison_of_methods(tmp_path):
 
 
 def test_settings_that_the_profile_prescribes_are_no_variant(tmp_path):
+    preset = {"supervision": "out"}
     cells = [
-        cell(tmp_path, "gms", dsc=0.8, changed={"supervision": "out"}),
-        cell(tmp_path, "gms", dsc=0.7, changed={"supervision": "out", "loss": "lm"}),
+        cell(tmp_path, "gms", dsc=0.8, changed={"supervision": "out"}, preset=preset),
+        cell(tmp_path, "gms", dsc=0.7, changed={"supervision": "out", "loss": "lm"}, preset=preset),
     ]
     assert list(texts(one(METHODS, cells))) == ["GMS"]
     assert [row.entries[0].text for row in one(LOSSES, cells).rows] == ["70.00", "–", "80.00"]
@@ -233,7 +237,7 @@ def test_a_missing_cell_is_visible_with_its_reason(tmp_path):
     asked = [Missing(method="unet", train="bus", reason="no data: bus is not prepared")]
     table = one(block, cells, missing=asked)
     (row,) = table.rows
-    reasons = [notes_of(table, e) for e in row.entries[::3]]
+    reasons = [footnotes_of(table, e) for e in row.entries[::3]]
     assert [e.text for e in row.entries[::3]] == ["80.00", "–", "–"]
     assert reasons == [[], ["failed: NaN loss at epoch 3"], ["no data: bus is not prepared"]]
 
@@ -242,7 +246,7 @@ def test_a_method_that_was_asked_for_and_never_ran_has_a_row(tmp_path):
     asked = [Missing(method="nnunet", train="busi")]
     table = one(METHODS, [cell(tmp_path)], missing=asked)
     assert [row.lead for row in table.rows] == [("CNN", "UNet", "14.75"), ("CNN", "nnUNet", "–")]
-    assert notes_of(table, entry(table, "nnUNet")) == ["not run"]
+    assert footnotes_of(table, entry(table, "nnUNet")) == ["not run"]
 
 
 def test_a_mean_over_fewer_seeds_than_its_neighbours_says_so(tmp_path):
@@ -250,7 +254,7 @@ def test_a_mean_over_fewer_seeds_than_its_neighbours_says_so(tmp_path):
     cells += [cell(tmp_path, "unet", seed=0)]
     cells += [cell(tmp_path, "unet", seed=1, status="failed", error="out of memory")]
     table = one(METHODS, cells)
-    (note,) = notes_of(table, entry(table, "UNet"))
+    (note,) = footnotes_of(table, entry(table, "UNet"))
     assert note == "over 1 of 2 seeds: seed 1 failed: out of memory"
 
 
@@ -259,7 +263,7 @@ def test_a_cell_trained_but_not_scored_there_says_so(tmp_path):
     assert [row.label for row in one(CROSS, cells).rows] == ["GMS"]
     cells.append(cell(tmp_path, "unet", seed=1, dsc={"busi-test": 0.8, "bus-test": 0.4}))
     table = one(CROSS, cells)
-    (note,) = notes_of(table, entry(table, "UNet"))
+    (note,) = footnotes_of(table, entry(table, "UNet"))
     assert note == "over 1 of 2 seeds: seed 0 trained, not scored on these cases"
 
 
@@ -339,7 +343,7 @@ def test_comparable_groups_and_select_take_mixed_folders_apart(tmp_path):
 def test_the_footer_says_what_the_numbers_rest_on(tmp_path):
     record = cell(tmp_path, "gms", dsc=0.8)
     rows = [{"dsc": 0.8}, {"empty": "pred", "dsc": 0.0}, {"empty": "target", "dsc": 0.0}]
-    write_frame(record.scores_file("busi", "test"), case_rows(rows))
+    record = put_scores(record, "busi-test", case_rows(rows))
     footer = one(METHODS, [record], titles={"busi": "BUSI"}).footer
     assert footer[0] == (
         "Procedural phantoms stand in for the datasets: these numbers say nothing about real "
@@ -375,8 +379,8 @@ def test_selection_on_test_says_so_in_words_and_prints_measured_optimism(tmp_pat
     assert "Measured optimism" in text and "mean 1.23 points over 1 cells" in text
 
 
-def test_a_cells_notes_become_footnotes_of_its_row(tmp_path):
-    record = cell(tmp_path, "gss").model_copy(update={"notes": ("pretrained=none",)})
+def test_a_cells_footnotes_become_footnotes_of_its_row(tmp_path):
+    record = cell(tmp_path, "gss").model_copy(update={"footnotes": ("pretrained=none",)})
     table = one(METHODS, [record])
     assert [table.footnotes[n - 1] for n in table.rows[0].footnotes] == ["pretrained=none"]
     assert "pretrained=none" in to_markdown(table)

@@ -1,14 +1,16 @@
 """Which figures a matrix's cells give, and where they are written."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from bench.experiments.cells import CellRecord
 from bench.experiments.matrices import Matrix, TableBlock
-from bench.metrics.empty import overlap_when_empty
+from bench.reporting.frame import ScoreIndex, scores_of
 from bench.reporting.plots.curves import curves_figure
 from bench.reporting.plots.performance import drop_figure, parameters_figure, spread_figure
 from bench.reporting.plots.pictures import Example, Mask, qualitative_figure
@@ -16,6 +18,7 @@ from bench.reporting.plots.series import FigureData, figure_data
 from bench.reporting.plots.style import save, styled
 from bench.reporting.tables.comparable import ComparisonKey, latest, require_one_key
 from bench.reporting.tables.footer import PHANTOM_WORDS, on_phantoms
+from bench.reporting.tables.layout import row_order
 from bench.reporting.tables.parameters import counts_of
 from bench.reporting.tables.table import Column
 
@@ -27,11 +30,13 @@ def build_figures(
     cells: Sequence[CellRecord],
     folder: Path,
     titles: Mapping[str, str] | None = None,
+    scores: ScoreIndex | None = None,
 ) -> list[Path]:
     """Draw every figure that the cells allow, as PNG and PDF under `folder`; returns the files.
 
     Spread of DSC and example predictions per table of the matrix, DSC against parameters, the
-    cross-domain drop, training curves. cells: records of one key. titles: dataset -> heading.
+    cross-domain drop, training curves. cells: records of one comparison key. titles:
+    dataset -> heading. scores: the cells' scores where they are read already.
     Raises BenchError when the cells do not share profile, protocol, selection rule and size.
     """
     if not cells:
@@ -40,9 +45,11 @@ def build_figures(
     records, _ = latest("figures", cells)
     records.sort(key=lambda record: record.id)
     remark = _remark(key, records)
+    scores = scores or ScoreIndex(scores_of(records))
+    order = row_order(matrix, {record.key.method for record in records})
     paths: list[Path] = []
     with styled():
-        for name, figure in _figures(_blocks(matrix), records, titles or {}, remark):
+        for name, figure in _figures(_blocks(matrix), records, scores, order, titles or {}, remark):
             paths += save(figure, folder, name)
     return paths
 
@@ -63,30 +70,34 @@ def _blocks(matrix: Matrix) -> list[TableBlock]:
 def _figures(
     blocks: Sequence[TableBlock],
     records: Sequence[CellRecord],
+    scores: ScoreIndex,
+    order: Sequence[str],
     titles: Mapping[str, str],
     remark: str,
 ) -> list[tuple[str, Figure]]:
     figures: list[tuple[str, Figure]] = []
     for block in blocks:
-        shown = figure_data(block, records, titles)
-        if not shown.layout.rows:
+        data = figure_data(block, records, titles, scores)
+        if not data.layout.rows:
             continue
-        figures.append((f"{block.name}-dsc", spread_figure(shown, block.caption, remark)))
-        counted = any(counts_of(row, records)[0] for row in shown.layout.rows)
+        figures.append((f"{block.name}-dsc", spread_figure(data, block.caption, remark)))
+        counted = any(counts_of(row, records)[0] for row in data.layout.rows)
         if block.kind == "methods" and counted:
             title = "DSC against trainable parameters"
-            figures.append((f"{block.name}-parameters", parameters_figure(shown, title, remark)))
+            figures.append((f"{block.name}-parameters", parameters_figure(data, title, remark)))
         if block.kind == "cross-domain":
             title = "What is lost on the other dataset"
-            figures.append((f"{block.name}-drop", drop_figure(shown, title, remark)))
-        examples = _examples(shown)
+            figures.append((f"{block.name}-drop", drop_figure(data, title, remark)))
+        examples = _examples(data)
         if examples:
-            columns = [row.label for row in shown.layout.rows]
+            columns = [row.label for row in data.layout.rows]
             figure = qualitative_figure(examples, columns, f"{block.caption}: examples", remark)
             figures.append((f"{block.name}-examples", figure))
     trained = [record for record in records if record.status == "done"]
     if trained and len(trained) <= MANY_CURVES:
-        figures.append(("training", curves_figure(trained, titles, "Training curves", remark)))
+        figures.append(
+            ("training", curves_figure(trained, titles, "Training curves", remark, order))
+        )
     return figures
 
 
@@ -100,38 +111,50 @@ def _remark(key: ComparisonKey, records: Sequence[CellRecord]) -> str:
     return f"{words} {PHANTOM_WORDS}" if on_phantoms(key, records) else words
 
 
-def _examples(shown: FigureData) -> list[Example]:
+def _examples(data: FigureData) -> list[Example]:
     """The first stored test case of each column, with every row's prediction of it."""
     examples = []
-    for column in shown.layout.columns:
-        found = {}
-        for row in shown.layout.rows:
-            for record in shown.records_of(row, column.train)[:1]:
-                file = record.scores_file(column.test, column.subset)
-                file = file.with_name(f"{file.stem}-examples.npz")
-                if file.is_file():
-                    with np.load(file) as stored:
-                        found[row.label] = {name: stored[name] for name in stored.files}
-        if found:
-            examples.append(_example(shown, column, found))
+    for column in data.layout.columns:
+        stored = {}
+        for row in data.layout.rows:
+            for record in data.records_of(row, column.train)[:1]:
+                case = _stored_case(data, record, column)
+                if case is not None:
+                    stored[row.label] = case
+        if stored:
+            examples.append(_example(data.title(column), stored))
     return examples
 
 
-def _example(
-    shown: FigureData, column: Column, found: Mapping[str, Mapping[str, np.ndarray]]
-) -> Example:
-    first = next(iter(found.values()))
-    case = str(first["case_ids"][0])
-    target = first["masks"][0].astype(bool)
-    preds = {
-        label: stored["preds"][0].astype(bool)
-        for label, stored in found.items()
-        if str(stored["case_ids"][0]) == case
-    }
-    scores = {label: f"DSC {100 * _dsc(pred, target):.1f}" for label, pred in preds.items()}
-    return Example(shown.title(column), first["images"][0], target, preds, scores)
+@dataclass(frozen=True)
+class _StoredCase:
+    """A cell's first stored example. image: uint8 (H, W, 3); masks: bool (H, W); dsc in [0, 1]."""
+
+    case: str
+    image: NDArray[np.uint8]
+    target: Mask
+    pred: Mask
+    dsc: float
 
 
-def _dsc(pred: Mask, target: Mask) -> float:
-    total = int(pred.sum()) + int(target.sum())
-    return 2 * int((pred & target).sum()) / total if total else overlap_when_empty("both")
+def _stored_case(data: FigureData, record: CellRecord, column: Column) -> _StoredCase | None:
+    """The first case of a cell's examples of a test set, None where it has none."""
+    file = record.scores_file(column.test, column.subset)
+    file = file.with_name(f"{file.stem}-examples.npz")
+    if not file.is_file():
+        return None
+    with np.load(file) as stored:
+        case = str(stored["case_ids"][0])
+        masks = (stored["masks"][0].astype(bool), stored["preds"][0].astype(bool))
+        image = stored["images"][0]
+    rows = data.dsc(record, column)
+    return _StoredCase(case, image, *masks, float(rows.loc[rows["case"] == case, "value"].iloc[0]))
+
+
+def _example(title: str, stored: Mapping[str, _StoredCase]) -> Example:
+    """The case of the first row, with the predictions of the rows that hold the same one."""
+    first = next(iter(stored.values()))
+    same = {label: example for label, example in stored.items() if example.case == first.case}
+    preds = {label: example.pred for label, example in same.items()}
+    scores = {label: f"DSC {100 * example.dsc:.1f}" for label, example in same.items()}
+    return Example(title, first.image, first.target, preds, scores)

@@ -10,33 +10,36 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from bench.experiments.cells import CellRecord
 from bench.reporting.plots.performance import series_legend
 from bench.reporting.plots.style import new_figure, series_style
-from bench.reporting.tables.layout import Variant, paper_order, variant_of
+from bench.reporting.variants import Variant, variant_of
 
 Line = tuple[str, pd.DataFrame]
 
 
 def curves_figure(
-    records: Sequence[CellRecord], titles: Mapping[str, str], title: str, remark: str
+    records: Sequence[CellRecord],
+    titles: Mapping[str, str],
+    title: str,
+    remark: str,
+    order: Sequence[str],
 ) -> Figure:
     """Loss (log) above, DSC below, a column per training dataset, a line per cell.
 
     Seeds share a colour. The DSC is that on validation cases, or on test cases where the protocol
-    holds none out; the axis says which.
+    holds none out; the axis says which. order: every method, in the legend's order.
     """
     labels = series_labels(records)
     trains = list(dict.fromkeys(record.key.train for record in records))
     figure = new_figure(2.4 * len(trains) + 0.5, 4.5, title, remark)
     grid = figure.subplots(2, len(trains), squeeze=False, sharex="col")
-    methods = paper_order({variant.method for variant in labels})
-    order = [labels[v] for v in sorted(labels, key=lambda v: methods.index(v.method))]
+    names = [labels[v] for v in sorted(labels, key=lambda v: order.index(v.method))]
     for place, train in enumerate(trains):
         own = [record for record in records if record.key.train == train]
         for record in own:
-            colour, marker = series_style(order.index(labels[variant_of(record)]))
+            colour, marker = series_style(names.index(labels[variant_of(record)]))
             _draw(grid[0, place], grid[1, place], record.history(), colour, marker)
         grid[0, place].set_title(titles.get(train, train))
         _label(grid[0, place], grid[1, place], place == 0, _measured(own))
-    series_legend(figure, order, "-")
+    series_legend(figure, names, "-")
     return figure
 
 

@@ -18,12 +18,12 @@ from bench.reporting.tables.table import Column
 ROW_INCHES = 0.26
 
 
-def spread_figure(drawn: FigureData, title: str, remark: str) -> Figure:
+def spread_figure(data: FigureData, title: str, remark: str) -> Figure:
     """Box of per-case DSC for each row (y) in a panel per test set; diamond = mean.
 
     Boxes: quartiles with the median; whiskers to 5 % and 95 % of cases; dots beyond.
     """
-    rows, columns = drawn.layout.rows, drawn.layout.columns
+    rows, columns = data.layout.rows, data.layout.columns
     colours = group_colours([row.group for row in rows])
     figure = new_figure(
         _label_inches([row.label for row in rows]) + 1.75 * len(columns),
@@ -33,9 +33,9 @@ def spread_figure(drawn: FigureData, title: str, remark: str) -> Figure:
     )
     grid = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for axes, column in zip(grid, columns, strict=True):
-        spreads = [drawn.spread(row, column) for row in rows]
+        spreads = [data.spread(row, column) for row in rows]
         _boxes(axes, spreads, [colours[row.group] for row in rows])
-        axes.set_title(drawn.title(column))
+        axes.set_title(data.title(column))
         axes.set_xlabel("DSC (%)")
     _name_rows(grid[0], [row.label for row in rows])
     if any(colours):
@@ -86,22 +86,22 @@ def _family_legend(figure: Figure, colours: dict[str, str]) -> None:
     figure.legend(handles=[*handles, mean], loc="outside lower center", ncols=len(handles) + 1)
 
 
-def parameters_figure(drawn: FigureData, title: str, remark: str) -> Figure:
+def parameters_figure(data: FigureData, title: str, remark: str) -> Figure:
     """Mean DSC against trainable parameters (log), a panel per test set, a marker per method."""
-    columns = drawn.layout.columns
-    rows = [row for row in drawn.layout.rows if counts_of(row, drawn.records)[0]]
+    columns = data.layout.columns
+    rows = [row for row in data.layout.rows if counts_of(row, data.records)[0]]
     wide = min(len(columns), 3)
     high = -(-len(columns) // wide)
     figure = new_figure(2.4 * wide + 0.5, 2.0 * high + 0.8, title, remark)
     grid = figure.subplots(high, wide, squeeze=False, sharex=True).ravel()
     for axes, column in zip(grid, columns, strict=False):
         for index, row in enumerate(rows):
-            spread, (count, _) = drawn.spread(row, column), counts_of(row, drawn.records)
+            spread, (count, _) = data.spread(row, column), counts_of(row, data.records)
             if count and len(spread.cases):
                 colour, marker = series_style(index)
                 axes.plot(count / 1e6, spread.mean, marker, color=colour, markersize=6)
-        _parameter_axes(axes, drawn.title(column))
-        axes.set_xlim(*_decades([counts_of(row, drawn.records)[0] or 1 for row in rows]))
+        _parameter_axes(axes, data.title(column))
+        axes.set_xlim(*_decades([counts_of(row, data.records)[0] or 1 for row in rows]))
     for axes in grid[::wide]:
         axes.set_ylabel("mean DSC (%)")
     for axes in grid[max(0, len(columns) - wide) : len(columns)]:
@@ -143,12 +143,12 @@ def series_legend(figure: Figure, labels: Sequence[str], line: Literal["", "-"] 
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
-def drop_figure(drawn: FigureData, title: str, remark: str) -> Figure:
-    """For each method two dots: mean DSC on its own dataset's test part, and on the other's.
+def drop_figure(data: FigureData, title: str, remark: str) -> Figure:
+    """For each method two dots: mean DSC on its own dataset's test subset, and on the other's.
 
     Both come from the same trained weights, so the distance is the loss by moving.
     """
-    columns, rows = drawn.layout.columns, drawn.layout.rows
+    columns, rows = data.layout.columns, data.layout.rows
     figure = new_figure(
         _label_inches([row.label for row in rows]) + 3.0 * len(columns),
         0.9 + ROW_INCHES * len(rows),
@@ -158,9 +158,9 @@ def drop_figure(drawn: FigureData, title: str, remark: str) -> Figure:
     grid = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for axes, column in zip(grid, columns, strict=True):
         for place, row in enumerate(rows):
-            own = drawn.spread(row, Column(column.train, column.train))
-            _dumbbell(axes, place, own, drawn.spread(row, column))
-        axes.set_title(drawn.title(column))
+            own = data.spread(row, Column(column.train, column.train))
+            _dumbbell(axes, place, own, data.spread(row, column))
+        axes.set_title(data.title(column))
         axes.set_xlabel("mean DSC (%)")
         axes.set_xlim(-2, 116)  # room for the written drop
         axes.set_xticks(range(0, 101, 20))

@@ -36,7 +36,7 @@ class Example:
 class Reconstruction:
     """A picture and a mask, before and after a tokenizer.
 
-    image, image_back: uint8 (H, W, 3). mask, mask_back: bool (H, W). note: printed beside the row,
+    image, image_back: uint8 (H, W, 3). mask, mask_back: bool (H, W). words: printed beside the row,
     such as the Dice of the masks; worst: the row is one of the worst cases.
     """
 
@@ -45,7 +45,7 @@ class Reconstruction:
     image_back: Image
     mask: Mask
     mask_back: Mask
-    note: str = ""
+    words: str = ""
     worst: bool = False
 
 
@@ -105,8 +105,8 @@ def contour(axes: Axes, mask: Mask, colour: str) -> None:
     height, width = mask.shape
     padded = np.pad(mask.astype(np.float64), 1)
     x, y = np.arange(-1, width + 1), np.arange(-1, height + 1)
-    drawn = axes.contour(x, y, padded, levels=[0.5], colors=[colour], linewidths=[1.1])
-    drawn.set_clip_on(False)
+    lines = axes.contour(x, y, padded, levels=[0.5], colors=[colour], linewidths=[1.1])
+    lines.set_clip_on(False)
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
@@ -140,7 +140,7 @@ def reconstruction_figure(rows: Sequence[Reconstruction], title: str, remark: st
         axes_row[0].set_ylabel(name, fontsize=7.5, color="#B00000" if row.worst else "black")
         axes_row[-1].yaxis.set_label_position("right")
         axes_row[-1].set_ylabel(
-            row.note, fontsize=7.5, rotation=0, ha="left", va="center", labelpad=6
+            row.words, fontsize=7.5, rotation=0, ha="left", va="center", labelpad=6
         )
     for axes, head in zip(grid[0], heads, strict=True):
         axes.set_title(head, fontsize=8)

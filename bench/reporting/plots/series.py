@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from bench.experiments.cells import CellRecord
 from bench.experiments.matrices import TableBlock
+from bench.reporting.frame import ScoreIndex, scores_of
 from bench.reporting.tables.footer import column_title
-from bench.reporting.tables.layout import Layout, Row, make_layout
+from bench.reporting.tables.layout import Layout, make_layout
+from bench.reporting.tables.rows import Row
 from bench.reporting.tables.table import Column
 
 
@@ -38,6 +40,7 @@ class FigureData:
     layout: Layout
     records: Sequence[CellRecord]
     titles: Mapping[str, str]
+    scores: ScoreIndex
 
     def title(self, column: Column) -> str:
         """A column's heading."""
@@ -56,18 +59,27 @@ class FigureData:
         if not scored:
             failed = any(record.status == "failed" for record in own)
             return Spread(np.empty(0), "failed" if failed else "not run")
-        frames = [record.scores(column.test, column.subset) for record in scored]
-        rows = pd.concat([frame[frame["grid"] == "network"] for frame in frames])
-        return Spread(100 * rows.groupby("case_id")["dsc"].mean().to_numpy(dtype=np.float64))
+        rows = pd.concat([self.dsc(record, column) for record in scored])
+        means = rows.groupby("case", observed=True)["value"].mean()
+        return Spread(100 * means.to_numpy(dtype=np.float64))
+
+    def dsc(self, record: CellRecord, column: Column) -> pd.DataFrame:
+        """One cell's DSC per case on the network grid: rows of the frame of scores."""
+        return self.scores.rows(record.id, column.test, column.subset, "network", "dsc")
 
 
 def figure_data(
-    block: TableBlock, records: Sequence[CellRecord], titles: Mapping[str, str]
+    block: TableBlock,
+    records: Sequence[CellRecord],
+    titles: Mapping[str, str],
+    scores: ScoreIndex | None = None,
 ) -> FigureData:
     """A block with the cells it shows; foreign test sets in the subset that was scored.
 
     Rows without any cell are left out. Where both subsets were scored, the test subset is shown.
+    scores: the records' scores where they are read already; else they are read from their files.
     """
+    scores = scores or ScoreIndex(scores_of(records))
     subsets: tuple[Literal["test", "all"], ...] = ("test", "all")
     layouts = [make_layout(block, records, (), subset) for subset in subsets]
-    return FigureData(layouts[0] if layouts[0].rows else layouts[1], records, titles)
+    return FigureData(layouts[0] if layouts[0].rows else layouts[1], records, titles, scores)

@@ -1,11 +1,11 @@
-"""Tables of the paper as a pure function of stored cells: no torch, no training.
+"""Tables as a pure function of stored cells: no torch, no training.
 
     tables = build_tables(matrix.tables, load_cells(folder), missing=[...], published="aaai2025")
     write_tables(tables, folder / "tables")
     console.print(*map(to_rich, tables))
 
-A table compares cells of one key only (profile, protocol, selection rule, image size) and raises
-`BenchError` otherwise; `comparable_groups` splits a folder of cells into such keys.
+A table compares cells of one comparison key only (profile, protocol, selection rule, image size)
+and raises `BenchError` otherwise; `comparable_groups` splits a folder of cells by such keys.
 """
 
 from bench.reporting.tables.build import build_table, build_tables
@@ -15,7 +15,6 @@ from bench.reporting.tables.comparable import (
     comparison_key,
     select,
 )
-from bench.reporting.tables.layout import Missing
 from bench.reporting.tables.render import (
     to_csv,
     to_latex,
@@ -23,6 +22,7 @@ from bench.reporting.tables.render import (
     to_markdown,
     write_tables,
 )
+from bench.reporting.tables.rows import Missing
 from bench.reporting.tables.table import Column, Entry, Table, TableRow
 from bench.reporting.tables.terminal import to_rich
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from bench.experiments.cells import CellRecord
 from bench.experiments.matrices import TableBlock
+from bench.reporting.frame import ScoreIndex, scores_of
 from bench.reporting.published import Edition, load_edition
 from bench.reporting.tables.comparable import (
     ComparisonKey,
@@ -13,7 +14,7 @@ from bench.reporting.tables.comparable import (
     require_one_key,
     require_same_training,
 )
-from bench.reporting.tables.entries import NOTHING, EntryBuilder, Scores, mark_best
+from bench.reporting.tables.entries import NOTHING, ColumnScores, EntryBuilder, mark_best
 from bench.reporting.tables.footer import (
     cases_line,
     column_title,
@@ -22,25 +23,26 @@ from bench.reporting.tables.footer import (
     origin_line,
     training_line,
 )
-from bench.reporting.tables.layout import REFERENCE, Layout, Missing, Row, make_layout
+from bench.reporting.tables.layout import Layout, make_layout
 from bench.reporting.tables.parameters import (
     counts_of,
-    explanation_notes,
+    explanation_footnotes,
     fewer_than,
     millions,
     parameter_entries,
     parameter_headers,
 )
+from bench.reporting.tables.rows import Missing, Row
 from bench.reporting.tables.table import HEADERS, Entry, Footnotes, Grid, Table, TableRow
 
 LEADS: dict[str, tuple[tuple[str, ...], int]] = {
-    # kind -> headers of the leading words, and which of them is the row's label
+    # kind -> headers of the leading words, and which of them footnotes follow
     "methods": (("Type", "Model", "Trainable Params (M)"), 1),
     "cross-domain": (("Model",), 0),
-    "losses": (("L_lm", "L_seg"), 1),
-    "tokenizers": (("Image Tokenizer", "Kind"), 0),
     "parameters": (("Type", "Model"), 1),
 }
+
+RANKED = ("methods", "cross-domain")  # kinds that mark the second-best, too
 
 NO_RECORDS = "No cell is stored for this table yet."
 
@@ -67,25 +69,30 @@ def build_tables(
     external_subset: Literal["test", "all"] = "test",
     titles: Mapping[str, str] | None = None,
     explanations: Mapping[str, str] | None = None,
+    scores: ScoreIndex | None = None,
 ) -> list[Table]:
     """The tables that a matrix names, filled from stored cells.
 
-    blocks: what the matrix wants shown. cells: records of one key, from `load_cells`.
+    blocks: what the matrix wants shown. cells: records of one comparison key, from `load_cells`.
     missing: trainings asked for without a record; their reasons become footnotes, and methods known
     only from here get a row. grid: scores at "network" size or on each image's "native" grid.
     published: an edition ("aaai2025", "arxiv-v1") whose numbers are shown beside ours.
     external_subset: which cases of a foreign test set. titles: dataset name -> header.
-    explanations: method -> why its exact parameter count differs from the printed one.
+    explanations: method -> why its exact parameter count differs from the printed one. scores: the
+    cells' scores where they are read already; else they are read from the cells' files.
 
     A table for which nothing is stored or asked is left out, and so are all without any cell.
     Raises BenchError when a table would mix what cannot be compared.
     """
     options = Options(missing, grid, published, external_subset, titles or {}, explanations or {})
-    tables = [build_table(block, cells, options) for block in blocks]
+    scores = scores or ScoreIndex(scores_of(cells))
+    tables = [build_table(block, cells, scores, options) for block in blocks]
     return [table for table in tables if table is not None]
 
 
-def build_table(block: TableBlock, cells: Sequence[CellRecord], options: Options) -> Table | None:
+def build_table(
+    block: TableBlock, cells: Sequence[CellRecord], scores: ScoreIndex, options: Options
+) -> Table | None:
     """One table, None when nothing is stored or asked for it; raises as `build_tables`."""
     layout = make_layout(block, cells, options.missing, options.external_subset)
     trains = {column.train for column in layout.columns}
@@ -101,7 +108,7 @@ def build_table(block: TableBlock, cells: Sequence[CellRecord], options: Options
     used, older = latest(block.name, used)
     require_same_training(block.name, used)
     edition = load_edition(options.published) if options.published else None
-    return _Builder(layout, used, key, edition, options, older).table()
+    return _Builder(layout, used, scores, key, edition, options, older).table()
 
 
 @dataclass
@@ -110,6 +117,7 @@ class _Builder:
 
     layout: Layout
     records: Sequence[CellRecord]
+    scores: ScoreIndex
     key: ComparisonKey
     edition: Edition | None
     options: Options
@@ -121,11 +129,17 @@ class _Builder:
         return self.layout.block
 
     @property
+    def reference(self) -> Row | None:
+        """The first row of the block's reference method."""
+        own = (row for row in self.layout.rows if row.method == self.block.reference)
+        return next(own, None)
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         return tuple(sorted({record.key.seed for record in self.records}))
 
     def table(self) -> Table:
-        headers, label_at = LEADS[self.block.kind]
+        headers, label_at = self._leads()
         rows = self._rows()
         return Table(
             name=self.block.name,
@@ -140,6 +154,13 @@ class _Builder:
             facts=(*self.key._asdict().items(), ("grid", self.options.grid)),
         )
 
+    def _leads(self) -> tuple[tuple[str, ...], int]:
+        """Headers of the leading words, and the place of the one that footnotes follow."""
+        block = self.block
+        if block.kind != "ablation":
+            return LEADS[block.kind]
+        return block.headers, block.headers.index(block.footnotes_at or block.headers[0])
+
     def _spans(self) -> tuple[tuple[str, int], ...]:
         width, titles = len(self.layout.metrics), self.options.titles
         columns = () if self.block.kind == "parameters" else self.layout.columns
@@ -151,8 +172,7 @@ class _Builder:
         return tuple(HEADERS[m] for _ in self.layout.columns for m in self.layout.metrics)
 
     def _rows(self) -> list[TableRow]:
-        reference = next((row for row in self.layout.rows if row.method == REFERENCE), None)
-        least = counts_of(reference, self.records)[0] if reference else None
+        least = counts_of(self.reference, self.records)[0] if self.reference else None
         entries = self._entries()
         return [
             self._row(row, own, least) for row, own in zip(self.layout.rows, entries, strict=True)
@@ -161,16 +181,16 @@ class _Builder:
     def _row(self, row: Row, entries: tuple[Entry, ...], least: int | None) -> TableRow:
         kind, (trainable, _) = self.block.kind, counts_of(row, self.records)
         own = [record for record in self.records if row.takes(record)]
-        remarks = dict.fromkeys(note for record in own for note in record.footnotes)
-        footnotes = tuple(self.footnotes.number(text) for text in remarks)
+        texts = dict.fromkeys(text for record in own for text in record.footnotes)
+        footnotes = tuple(self.footnotes.number(text) for text in texts)
         if kind == "parameters":
-            footnotes += explanation_notes(row, self.options.explanations, self.footnotes)
+            footnotes += explanation_footnotes(row, self.options.explanations, self.footnotes)
         return TableRow(
             group=row.group,
             label=row.label,
             lead=_lead(row, kind, trainable),
             entries=entries,
-            dagger=kind not in ("losses", "tokenizers") and fewer_than(least, trainable),
+            dagger=kind != "ablation" and fewer_than(least, trainable),
             footnotes=footnotes,
             facts=_facts(row, trainable),
         )
@@ -182,8 +202,8 @@ class _Builder:
                 parameter_entries(row, self.records, self.edition, self.footnotes)
                 for row in self.layout.rows
             ]
-        scores = Scores(self.block.name, self.options.grid)
-        filler = EntryBuilder(
+        scores = ColumnScores(self.block.name, self.options.grid, self.scores)
+        builder = EntryBuilder(
             self.block.name,
             scores,
             self.records,
@@ -193,10 +213,10 @@ class _Builder:
             self.seeds,
         )
         rows = [
-            [filler.entry(row, c, m) for c in self.layout.columns for m in self.layout.metrics]
+            [builder.entry(row, c, m) for c in self.layout.columns for m in self.layout.metrics]
             for row in self.layout.rows
         ]
-        second = self.block.kind in ("methods", "cross-domain")
+        second = self.block.kind in RANKED
         columns = mark_best([list(column) for column in zip(*rows, strict=True)], second)
         return list(zip(*columns, strict=True))
 
@@ -210,13 +230,13 @@ class _Builder:
         if self.records:
             lines.append(origin_line(done or self.records))
         if any(entry.mark for row in rows for entry in row.entries):
-            second = ", second underlined" if self.block.kind in ("methods", "cross-domain") else ""
+            second = ", second underlined" if self.block.kind in RANKED else ""
             lines.append(f"Best bold{second}, by the mean as printed; no test of significance.")
-        if any(row.dagger for row in rows):
-            lines.append("† fewer trainable parameters than GMS.")
+        if self.reference and any(row.dagger for row in rows):
+            lines.append(f"† fewer trainable parameters than {self.reference.label}.")
         if self.edition is not None and self.block.kind != "parameters":
             lines.append(f"In brackets: printed in {self.edition.title}; ours minus printed.")
-        lines += self.layout.remarks
+        lines += self.layout.left_out
         if self.older:
             lines.append(f"{self.older} older runs of the same cells are stored and not shown.")
         return lines

@@ -25,13 +25,13 @@ class ComparisonKey(NamedTuple):
 
 
 def comparison_key(record: CellRecord) -> ComparisonKey:
-    """The key a cell stands on."""
+    """The comparison key of a cell."""
     key = record.key
     return ComparisonKey(key.profile, key.protocol, key.selection, key.image_size)
 
 
 def comparable_groups(cells: Iterable[CellRecord]) -> dict[ComparisonKey, list[CellRecord]]:
-    """The cells by their key, sorted: each group can be tabulated, two together cannot."""
+    """The cells by comparison key, sorted. Each group can be tabulated, two together cannot."""
     groups: dict[ComparisonKey, list[CellRecord]] = {}
     for record in cells:
         groups.setdefault(comparison_key(record), []).append(record)
@@ -56,7 +56,7 @@ def select(
 
 
 def require_one_key(table: str, records: Sequence[CellRecord]) -> ComparisonKey:
-    """The key that all records share; BenchError naming what differs and how to choose."""
+    """The comparison key of all records; BenchError names what differs and how to choose."""
     for field, words in WORDS.items():
         counts = Counter(getattr(comparison_key(record), field) for record in records)
         if len(counts) > 1:
@@ -114,10 +114,10 @@ def require_same_cell(table: str, label: str, records: Sequence[CellRecord]) -> 
 
 
 def latest(table: str, records: Sequence[CellRecord]) -> tuple[list[CellRecord], int]:
-    """(records with one per key, the one that finished last; number of older ones left out).
+    """(the record of each training that finished last; number of older ones left out).
 
-    A key comes twice when code or data changed between two runs.
-    Raises BenchError where two records of one key do not say when they finished.
+    Coordinates come twice when code or data changed between two runs.
+    Raises BenchError where two records of the same coordinates do not say when they finished.
     """
     kept: dict[str, CellRecord] = {}
     for record in records:

@@ -8,36 +8,33 @@ import pandas as pd
 from bench.core.errors import BenchError
 from bench.experiments.cells import CellRecord
 from bench.metrics.aggregate import Metric, Summary, summarize
+from bench.reporting.frame import ScoreIndex
 from bench.reporting.published import Edition
 from bench.reporting.tables.comparable import require_same_cell
-from bench.reporting.tables.layout import Missing, Row
+from bench.reporting.tables.rows import Missing, Row
 from bench.reporting.tables.table import UNITS, Column, Entry, Footnotes, Grid, Mark
 
 NOTHING = "–"
 
 
 @dataclass
-class Scores:
-    """Score files read once each, and the check that a column's rows hold the same cases."""
+class ColumnScores:
+    """One table's view of the scores, and the check that a column's rows hold the same cases."""
 
     table: str
     grid: Grid
-    frames: dict[tuple[str, Column], pd.DataFrame] = field(default_factory=dict)
+    index: ScoreIndex
     cases: dict[tuple[str, str], tuple[frozenset[str], str]] = field(default_factory=dict)
 
-    def of(self, record: CellRecord, column: Column) -> pd.DataFrame:
-        """The rows of one test set on the table's grid; empty when it has none on that grid."""
-        name = (record.id, column)
-        if name not in self.frames:
-            rows = record.scores(column.test, column.subset)
-            rows = rows[rows["grid"] == self.grid]
-            if len(rows):
-                self._require_same_cases(record, column, rows)
-            self.frames[name] = rows
-        return self.frames[name]
+    def of(self, record: CellRecord, column: Column, metric: Metric) -> pd.DataFrame:
+        """One metric of a test set on the table's grid; empty when it has none on that grid."""
+        rows = self.index.rows(record.id, column.test, column.subset, self.grid, metric)
+        if len(rows):
+            self._require_same_cases(record, column, rows)
+        return rows
 
     def _require_same_cases(self, record: CellRecord, column: Column, rows: pd.DataFrame) -> None:
-        cases = frozenset(rows["case_id"].astype(str))
+        cases = frozenset(rows["case"].astype(str))
         first, owner = self.cases.setdefault((column.test, column.subset), (cases, record.id))
         if cases != first:
             raise BenchError(
@@ -52,7 +49,7 @@ class EntryBuilder:
     """What is needed to fill any entry of one table."""
 
     table: str
-    scores: Scores
+    scores: ColumnScores
     records: Sequence[CellRecord]
     missing: Sequence[Missing]
     footnotes: Footnotes
@@ -64,8 +61,8 @@ class EntryBuilder:
         mine = [r for r in self.records if r.key.train == column.train and row.takes(r)]
         require_same_cell(self.table, row.label, mine)
         done = {r.key.seed: r for r in mine if r.has_scores(column.test, column.subset)}
-        frames = {seed: self.scores.of(record, column) for seed, record in sorted(done.items())}
-        values = {seed: summarize(rows, metric) for seed, rows in frames.items() if len(rows)}
+        found = {seed: self.scores.of(done[seed], column, metric) for seed in sorted(done)}
+        values = {seed: summarize(rows) for seed, rows in found.items() if len(rows)}
         if not values:
             return self._absent(row, column, metric, mine, bool(done))
         entry = _mean_entry(metric, column, values)
@@ -109,14 +106,8 @@ class EntryBuilder:
             or entry.metric not in ("dsc", "iou", "hd95")
         ):
             return entry
-        loss, tokenizer = row.printed
         number = self.edition.find(
-            row.method,
-            entry.metric,
-            train=column.train,
-            test=column.test,
-            loss=loss,
-            tokenizer=tokenizer,
+            row.method, entry.metric, train=column.train, test=column.test, **row.printed
         )
         if number is None:
             return entry

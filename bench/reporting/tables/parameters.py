@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from bench.experiments.cells import CellRecord
 from bench.reporting.published import Edition
 from bench.reporting.tables.entries import NOTHING
-from bench.reporting.tables.layout import Row
+from bench.reporting.tables.rows import Row
 from bench.reporting.tables.table import Entry, Footnotes
 
 
@@ -67,7 +67,7 @@ def fewer_than(reference: int | None, count: int | None) -> bool:
     return reference is not None and count is not None and count < reference
 
 
-def explanation_notes(
+def explanation_footnotes(
     row: Row, explanations: Mapping[str, str], footnotes: Footnotes
 ) -> tuple[int, ...]:
     """The footnote that says why a method's exact count differs from the printed one."""

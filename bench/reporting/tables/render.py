@@ -74,11 +74,11 @@ def to_markdown(table: Table) -> str:
     lines.append(_md_line([":--"] * len(table.lead_headers) + ["--:"] * len(headers)))
     for row, lead in zip(table.rows, lead_words(table), strict=True):
         words = [_md(word) for word in lead]
-        words[table.label_at] += ("†" if row.dagger else "") + _md_notes(row.footnotes)
+        words[table.label_at] += ("†" if row.dagger else "") + _md_footnotes(row.footnotes)
         lines.append(_md_line([*words, *(_md_entry(entry) for entry in row.entries)]))
     lines.append("")
     lines += [
-        f"<sup>{number}</sup> {_md(note)}<br>" for number, note in enumerate(table.footnotes, 1)
+        f"<sup>{number}</sup> {_md(text)}<br>" for number, text in enumerate(table.footnotes, 1)
     ]
     lines += [f"{_md(line)}<br>" for line in table.footer]
     return "\n".join(lines).removesuffix("<br>") + "\n"
@@ -94,15 +94,15 @@ def _md_line(words: Sequence[str]) -> str:
     return "| " + " | ".join(words) + " |"
 
 
-def _md_notes(notes: Sequence[int]) -> str:
-    return f"<sup>{','.join(map(str, notes))}</sup>" if notes else ""
+def _md_footnotes(numbers: Sequence[int]) -> str:
+    return f"<sup>{','.join(map(str, numbers))}</sup>" if numbers else ""
 
 
 def _md_entry(entry: Entry) -> str:
     text = _md(entry.text)
     text = {"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(entry.mark, text)
     beside = _md(entry_text(entry).removeprefix(entry.text))
-    return text + _md_notes(entry.footnotes) + beside
+    return text + _md_footnotes(entry.footnotes) + beside
 
 
 # ---- LaTeX
@@ -131,8 +131,8 @@ def to_latex(table: Table) -> str:
         r"\end{tabular}}",
         r"\par\smallskip\begin{minipage}{\linewidth}\footnotesize",
         *(
-            rf"$^{{{number}}}$ {escape_latex(note)}\par"
-            for number, note in enumerate(table.footnotes, 1)
+            rf"$^{{{number}}}$ {escape_latex(text)}\par"
+            for number, text in enumerate(table.footnotes, 1)
         ),
         *(rf"{escape_latex(line)}\par" for line in table.footer),
         r"\end{minipage}",
@@ -168,21 +168,23 @@ def _latex_rows(table: Table) -> list[str]:
         if previous is not None and table.label_at > 0 and row.group != previous.group:
             lines.append(r"\midrule")
         words = [escape_latex(word) for word in lead]
-        words[table.label_at] += (r"$^\dagger$" if row.dagger else "") + _latex_notes(row.footnotes)
+        words[table.label_at] += (r"$^\dagger$" if row.dagger else "") + _latex_footnotes(
+            row.footnotes
+        )
         lines.append(" & ".join([*words, *(_latex_entry(entry) for entry in row.entries)]) + r" \\")
         previous = row
     return lines
 
 
-def _latex_notes(notes: Sequence[int]) -> str:
-    return f"$^{{{','.join(map(str, notes))}}}$" if notes else ""
+def _latex_footnotes(numbers: Sequence[int]) -> str:
+    return f"$^{{{','.join(map(str, numbers))}}}$" if numbers else ""
 
 
 def _latex_entry(entry: Entry) -> str:
     text = escape_latex(entry.text)
     text = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}"}.get(entry.mark, text)
     beside = escape_latex(entry_text(entry).removeprefix(entry.text))
-    return text + _latex_notes(entry.footnotes) + beside
+    return text + _latex_footnotes(entry.footnotes) + beside
 
 
 def to_latex_document(tables: Sequence[Table]) -> str:

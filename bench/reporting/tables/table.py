@@ -26,7 +26,7 @@ class Entry:
     text: as printed, "81.43 ± 0.52" or "–". value, sd: in the printed unit, full precision; sd
     over seeds (ddof 1), None for one seed. seeds: those that the mean is over. cases: scored cases
     per seed. empty: cases with an empty mask, summed over seeds. footnotes: numbers of footnotes.
-    printed, difference: the paper's number as printed, and ours minus it.
+    printed, difference: the published number as printed, and ours minus it.
     reason: why there is no value.
     """
 
@@ -49,8 +49,9 @@ class Entry:
 class TableRow:
     """A row: its leading words, then its entries.
 
-    group: rows of one group stand together. label: the row's name in plain words. dagger: fewer trainable parameters than GMS. facts:
-    what a CSV line repeats about the row (method, settings, tokenizer, ...).
+    group: rows of one group stand together. label: the row's name in plain words. dagger: fewer
+    trainable parameters than the matrix's reference method. facts: what a CSV line repeats about
+    the row (method, settings, tokenizer, ...).
     """
 
     group: str
@@ -66,8 +67,8 @@ class TableRow:
 class Table:
     """A finished table.
 
-    lead_headers: headers of the leading words; `label_at` is the one that daggers and row notes
-    hang on. spans: (title, number of entry columns) over the headers. footnotes: the numbered
+    lead_headers: headers of the leading words; `label_at` is the one that daggers and row
+    footnotes follow. spans: (title, number of entry columns) over the headers. footnotes: the numbered
     footnotes, 1 first. footer: lines below the table, the most important first. facts: what every
     CSV line repeats about the table.
     """
@@ -85,15 +86,15 @@ class Table:
 
 
 class Footnotes:
-    """Numbers remarks from 1 in order of first use; equal remarks share a number."""
+    """Numbers footnotes from 1 in order of first use; equal texts share a number."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
 
     def number(self, text: str) -> int:
-        """The number of a remark."""
+        """The number of a footnote."""
         return self._numbers.setdefault(text, len(self._numbers) + 1)
 
     def texts(self) -> tuple[str, ...]:
-        """All remarks in order."""
+        """All footnotes in order."""
         return tuple(self._numbers)

@@ -29,12 +29,12 @@ def to_rich(table: Table) -> Group:
         if previous is not None and table.label_at > 0 and row.group != previous:
             body.add_section()
         previous = row.group
-        lead[table.label_at] += ("†" if row.dagger else "") + _notes(row.footnotes)
+        lead[table.label_at] += ("†" if row.dagger else "") + _footnotes(row.footnotes)
         body.add_row(*(Text(word) for word in lead), *(_entry(entry) for entry in row.entries))
-    remarks = [Text(f"{_notes((i,))} {note}") for i, note in enumerate(table.footnotes, 1)]
+    footnotes = [Text(f"{_footnotes((i,))} {text}") for i, text in enumerate(table.footnotes, 1)]
     footer = [Text(line, style="dim") for line in table.footer]
     title = Text(table.caption, style="bold")
-    return Group(title, body, *remarks, *footer, Text(""))
+    return Group(title, body, *footnotes, *footer, Text(""))
 
 
 def _padded_headers(table: Table) -> list[str]:
@@ -50,13 +50,13 @@ def _padded_headers(table: Table) -> list[str]:
     return ["\n" * (height - t.count("\n")) + t + h for t, h in zip(tops, headers, strict=True)]
 
 
-def _notes(notes: Sequence[int]) -> str:
-    return ",".join(map(str, notes)).translate(_SUPERSCRIPT)
+def _footnotes(numbers: Sequence[int]) -> str:
+    return ",".join(map(str, numbers)).translate(_SUPERSCRIPT)
 
 
 def _entry(entry: Entry) -> Text:
     text = Text(entry.text, style=_STYLES[entry.mark])
-    text.append(_notes(entry.footnotes), style="not bold not underline")
+    text.append(_footnotes(entry.footnotes), style="not bold not underline")
     beside = entry_text(entry).removeprefix(entry.text).replace(" ", "\n", 1)
     text.append(beside, style="not bold not underline")
     return text

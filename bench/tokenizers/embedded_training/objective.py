@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bench.metrics.overlap import dice
 from bench.tokenizers.embedded_training.recipes import TokenizerRecipe
 
 SHARPNESS = 10.0
@@ -72,12 +73,12 @@ def range_loss(latents: Tensor, limit: float = 3.0) -> Tensor:
 
 @torch.no_grad()
 def hard_dice(decoded: Tensor, masks: Tensor) -> Tensor:
-    """Dice (N,) of the thresholded mean of the channels; 1 where both masks are empty."""
+    """Dice float32 (N,) of the thresholded mean of the channels; see bench/metrics/overlap.py."""
     preds = decoded.mean(dim=1, keepdim=True) > 0.5
     target = masks > 0.5
-    overlap = (preds & target).sum(dim=(1, 2, 3))
-    sizes = preds.sum(dim=(1, 2, 3)) + target.sum(dim=(1, 2, 3))
-    return torch.where(sizes > 0, 2 * overlap / sizes.clamp_min(1), torch.ones_like(sizes))
+    counts = torch.stack([mask.flatten(1).sum(1) for mask in (preds & target, preds, target)])
+    scores = dice(*counts.cpu().numpy())
+    return torch.tensor(scores, dtype=torch.float32, device=decoded.device)
 
 
 @torch.no_grad()
