@@ -102,6 +102,13 @@ def test_balanced_dice_is_smoothed_by_4e_5():
     assert float(value) == pytest.approx(expected, abs=1e-4)
 
 
+def test_one_background_pixel_weighs_like_the_whole_foreground():
+    """-ln 1/4 on three foreground pixels, -ln 1/2 on the only background pixel."""
+    value = balanced_bce_dice(logits([0.25, 0.25, 0.25, 0.5]), four([1, 1, 1, 0]))
+    dice = 1 - 2 * 0.75 / (3 / 16 + 1 / 4 + 3)
+    assert float(value) == pytest.approx(0.25 * 3 * LN2 + 0.5 * dice, abs=1e-4)
+
+
 def test_every_loss_is_a_finite_scalar_also_for_extreme_logits():
     for loss in LOSSES.values():
         value = loss(four([200, -200, 200, -200]), four([0, 1, 1, 0]))

@@ -1,4 +1,4 @@
-"""Prediction: each case's own image, latents and masks, whatever batch it falls into."""
+"""Prediction: each case's own image and masks, whatever batch it falls into."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,12 @@ from training_doubles import CPU, squares
 from bench.method import Method
 from bench.training.engine import Engine
 from bench.training.losses import LogitsMethod
-from bench.training.predict import masks_on_grids, mean_dsc, probabilities, resize_probs
+from bench.training.predict import (
+    masks_on_grids,
+    mean_dsc,
+    probabilities,
+    resize_probs,
+)
 
 TWENTY = squares(20)  # more than two batches of 8, and no two cases alike
 
@@ -59,17 +64,6 @@ def test_the_validation_dsc_compares_every_case_with_its_own_mask():
     assert mean_dsc(iter(predict(Bright())), TWENTY.masks) == 1.0
     moved = np.roll(TWENTY.masks, 1, axis=0)
     assert mean_dsc(iter(predict(Bright())), moved) < 0.7
-
-
-def test_every_batch_gets_its_own_latents():
-    class FromLatents(Method):
-        def predict_latents(self, latents):
-            return latents[:, :1, :1, :1].expand(-1, 1, 16, 16)
-
-    values = torch.arange(20) / 20
-    latents = values[:, None, None, None].expand(20, 4, 2, 2)
-    found = torch.cat(predict(FromLatents(), latents=latents))
-    assert torch.equal(found[:, 0, 3, 5], values)
 
 
 # ---- the method's state

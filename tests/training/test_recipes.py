@@ -143,6 +143,11 @@ def test_a_run_of_warm_up_alone_ends_at_lr():
     assert rates(recipe(warmup=2, epochs=2, schedule_unit="smooth"), 2, 1) == [0.5, 1.0]
 
 
+def test_less_than_an_epoch_is_left_to_fall():
+    late = recipe(schedule="linear", schedule_unit="smooth", warmup=1.5, epochs=2)
+    assert rates(late, 2, 4)[5:] == pytest.approx([1, 0.5, 0], abs=1e-12)
+
+
 def test_warm_up_rises_to_lr_whatever_lr_is():
     small = recipe(lr=0.2, warmup=4, warmup_from=0.5, schedule="constant")
     assert rates(small, 5, 1) == pytest.approx([0.1, 0.125, 0.15, 0.175, 0.2])
