@@ -132,7 +132,8 @@ def _predicted(
     method: Method, data: TrainingData, cases: np.ndarray, engine: Engine, seed: int
 ) -> Iterator[Tensor]:
     """Probabilities of some cases, from stored latents where the method predicts from them."""
+    latents = data.latents
     stored = None
-    if data.latents is not None and method.predicts_from_latents:
-        stored = data.latents.images(cases)
+    if latents is not None and "image" in latents.kinds and method.predicts_from_latents:
+        stored = latents.images(cases)
     return probabilities(method, data.arrays.images[cases], engine, seed, stored)
