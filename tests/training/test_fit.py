@@ -108,7 +108,8 @@ def test_validation_notices_a_wrong_prediction():
 class Stored:
     """Latents that tell which case they are of."""
 
-    def __init__(self):
+    def __init__(self, *kinds):
+        self.kinds = kinds
         self.asked: list[int] = []
 
     def batch(self, images, masks, cases, views):
@@ -124,10 +125,10 @@ def test_validation_predicts_from_stored_latents_where_the_method_can():
         def predict_latents(self, image_latents):
             return image_latents
 
-    stored = Stored()
+    stored = Stored("image")
     method, row = fitted(FromLatents(), selection="best-val", latents=stored)
     assert stored.asked == list(range(8, 17)) and method.predicted == []
     assert row["val_dsc"] == 1.0
-    unread = Stored()
-    method, _ = fitted(Blind(), selection="best-val", latents=unread)
-    assert unread.asked == [] and cases_in(method.predicted) == list(SPLIT.val)
+    for other, latents in ((Blind(), Stored("image")), (FromLatents(), Stored("mask"))):
+        method, _ = fitted(other, selection="best-val", latents=latents)
+        assert latents.asked == [] and cases_in(method.predicted) == list(SPLIT.val)
