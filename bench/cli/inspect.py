@@ -217,10 +217,13 @@ def _means(record: Any) -> dict[str, dict[str, dict[str, float]]]:
     index = ScoreIndex(scores_of([record]))
     means: dict[str, dict[str, dict[str, float]]] = {}
     for label in sorted(record.tests):
+        dataset, subset = label.rsplit("-", 1)
         for grid in ("native", "network"):
-            found = {m: index.rows(record.id, *label.rsplit("-", 1), grid, m) for m in METRICS}
-            scores = {m: round(summarize(rows).mean, 6) for m, rows in found.items() if len(rows)}
-            means.setdefault(label, {}).update({grid: scores} if scores else {})
+            for metric in METRICS:
+                rows = index.rows(record.id, dataset, subset, grid, metric)
+                if len(rows):
+                    own = means.setdefault(label, {}).setdefault(grid, {})
+                    own[metric] = round(summarize(rows).mean, 6)
     return means
 
 

@@ -16,6 +16,7 @@ from bench.experiments.runner import RunOptions, Task, plan
 from bench.experiments.runner import run as run_tasks
 from bench.experiments.sources import Sources
 from bench.registry import use_plugin_files
+from bench.reporting.published import require_editions
 
 
 def add_to(app: typer.Typer) -> None:
@@ -74,6 +75,7 @@ def run(
     )  # fmt: skip
     rules = opt.choose_protocol(protocol, recipe=recipe, external_subset=subset)
     asked = get_matrix(matrix)
+    require_editions(asked.tables)
     requests = expand(
         asked, opt.overrides(methods, datasets, seeds, tokenizer, assigned), rules, chosen
     )
@@ -206,4 +208,5 @@ def report(
     from bench.reporting import report as reports
 
     asked = get_matrix(matrix)
+    require_editions(asked.tables)
     reports.rebuild(asked, out, filters, published, grid, subset, console)

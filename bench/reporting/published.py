@@ -8,6 +8,7 @@ places, so a number is never quoted without its edition.
 import csv
 import itertools
 import tomllib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from typing import Any, Literal
 from bench.core.errors import BenchError, unknown_name
 from bench.core.frozen import Frozen
 from bench.core.paths import shipped
+from bench.experiments.matrices import TableBlock
 
 PublishedMetric = Literal["params_m", "dsc", "iou", "hd95"]
 
@@ -132,6 +134,12 @@ def load_edition(name: str) -> Edition:
     with file.with_suffix(".csv").open(encoding="utf-8", newline="") as lines:
         numbers = tuple(_number(row) for row in csv.DictReader(lines))
     return Edition(name=name, numbers=numbers, **facts)
+
+
+def require_editions(tables: Iterable[TableBlock]) -> None:
+    """BenchError when a table names an edition that there is not; before any work."""
+    for name in sorted({table.edition for table in tables if table.edition}):
+        load_edition(name)
 
 
 def _number(row: dict[str, str]) -> PrintedNumber:

@@ -36,11 +36,13 @@ class Variant:
 
 def variant_of(record: CellRecord) -> Variant:
     """The variant a cell is of."""
-    given = record.key.preset
-    own = {k: v for k, v in record.key.changed.items() if k not in given or given[k] != v}
-    tokenizer = record.key.tokenizer
+    key, preset = record.key, record.key.preset
+    own = {k: v for k, v in key.changed.items() if k not in preset}
+    # A setting put back to its default is none of `changed`, and still not the preset's.
+    own |= {k: key.settings[k] for k, v in preset.items() if key.settings.get(k, v) != v}
+    tokenizer = key.tokenizer
     return Variant(
-        record.key.method,
+        key.method,
         json.dumps(own, sort_keys=True),
         tokenizer.name if tokenizer else None,
         tokenizer.role if tokenizer else None,

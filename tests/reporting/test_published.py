@@ -5,7 +5,14 @@ from collections import Counter
 import pytest
 
 from bench.core.errors import BenchError
-from bench.reporting.published import differences, edition_names, load_edition, only_in
+from bench.experiments.matrices import TableBlock
+from bench.reporting.published import (
+    differences,
+    edition_names,
+    load_edition,
+    only_in,
+    require_editions,
+)
 
 V1, AAAI = load_edition("arxiv-v1"), load_edition("aaai2025")
 
@@ -132,3 +139,10 @@ def test_ones_own_edition_is_a_pair_of_files(tmp_path):
     assert edition.find("unet", "dsc", train="busi", test="busi", depth="5") is None
     with pytest.raises(BenchError, match="No edition file"):
         load_edition("absent.toml")
+
+
+def test_a_matrix_with_an_unknown_edition_is_refused_before_any_work():
+    table = TableBlock(name="t", caption="c", kind="parameters", edition="aaai25")
+    require_editions([table.model_copy(update={"edition": None})])
+    with pytest.raises(BenchError, match="Did you mean 'aaai2025'"):
+        require_editions([table])

@@ -93,7 +93,67 @@ def test_the_native_grid_is_a_choice_and_its_absence_a_reason(tmp_path):
     assert entry(both, "EGE-UNet").reason == "no scores on the native grid"
 
 
+def test_an_entry_is_the_mean_of_cases_that_differ(tmp_path):
+    """Four cases of which the mean (52.50), the median (55.00) and the pooled value differ."""
+    values = [0.0, 0.2, 0.9, 1.0]
+    scores = [{"dsc": v, "iou": v / 2, "hd95": 10 * v, "tp": 1 + i} for i, v in enumerate(values)]
+    record = put_scores(cell(tmp_path), "busi-test", case_rows(scores))
+    assert texts(one(METHODS, [record])) == {"UNet": ["52.50", "26.25", "5.25"]}
+
+
+def test_the_sd_is_over_the_seeds_means_not_over_cases(tmp_path):
+    cells = []
+    for seed, values in enumerate(((0.1, 0.9), (0.2, 0.8), (0.3, 1.0))):
+        rows = case_rows([{"dsc": value} for value in values])
+        cells.append(put_scores(cell(tmp_path, seed=seed), "busi-test", rows))
+    found = entry(one(METHODS, cells), "UNet")
+    assert found.text == "55.00 ± 8.66"  # means 50, 50, 65: variance (25 + 25 + 100) / 2
+    assert (found.seeds, found.cases) == ((0, 1, 2), 2)
+
+
+def test_empty_masks_are_summed_over_seeds(tmp_path):
+    kinds = (("pred", "none", "both"), ("none", "none", "target"))
+    cells = []
+    for seed, empty in enumerate(kinds):
+        rows = case_rows([{"empty": kind, "dsc": 0.5} for kind in empty])
+        cells.append(put_scores(cell(tmp_path, seed=seed), "busi-test", rows))
+    table = one(METHODS, cells)
+    assert (entry(table, "UNet").empty, entry(table, "UNet").cases) == (3, 3)
+    assert any("Test cases: busi 3." in line and "busi: UNet 3." in line for line in table.footer)
+
+
 # ---- marks
+
+
+@pytest.mark.parametrize(
+    "dscs, marks",
+    [
+        ((0.80004, 0.80001, 0.7), ("best", "best", "second")),  # 80.00, 80.00, 70.00
+        ((0.80004, 0.80006, 0.7), ("second", "best", "")),  # 80.00, 80.01, 70.00
+        ((0.8, 0.70004, 0.70001), ("best", "second", "second")),
+        ((0.5, 0.5, 0.5), ("best", "best", "best")),
+    ],
+)
+def test_ranks_are_those_of_the_printed_digits(tmp_path, dscs, marks):
+    methods = ("unet", "ege_unet", "gms")
+    cells = [cell(tmp_path, m, dsc=d) for m, d in zip(methods, dscs, strict=True)]
+    table = one(METHODS, cells)
+    assert tuple(row.entries[0].mark for row in table.rows) == marks
+
+
+def test_the_lowest_hd95_is_the_best(tmp_path):
+    cells = []
+    for method, pixels in (("unet", 7.0), ("ege_unet", 5.0), ("gms", 6.0)):
+        rows = case_rows([{"dsc": 0.5, "hd95": pixels}])
+        cells.append(put_scores(cell(tmp_path, method), "busi-test", rows))
+    marks = {row.label: row.entries[2].mark for row in one(METHODS, cells).rows}
+    assert marks == {"UNet": "", "EGE-UNet": "best", "GMS": "second"}
+
+
+def test_a_dash_gets_no_mark_and_leaves_the_only_number_without_one(tmp_path):
+    cells = [cell(tmp_path, "unet"), cell(tmp_path, "gms", status="failed", error="crash")]
+    table = one(METHODS, cells)
+    assert [row.entries[0].mark for row in table.rows] == ["", ""]
 
 
 def test_best_is_bold_and_second_underlined_in_the_metrics_own_direction(tmp_path):
@@ -176,6 +236,22 @@ def test_settings_that_the_profile_prescribes_are_no_variant(tmp_path):
     assert [row.entries[0].text for row in one(LOSSES, cells).rows] == ["70.00", "–", "80.00"]
 
 
+def test_a_setting_put_back_to_its_default_against_the_profile_is_a_variant(tmp_path):
+    preset = {"supervision": "out"}
+    both = {"supervision": "both"}  # the method's default, so not among the changed ones
+    cells = [
+        cell(tmp_path, "gms", dsc=0.8, changed=preset, preset=preset),
+        cell(tmp_path, "gms", dsc=0.7, settings=both, preset=preset),
+    ]
+    assert texts(one(METHODS, cells)) == {"GMS": ["80.00", "72.00", "16.00"]}
+
+
+def test_the_dagger_is_explained_by_the_references_title_alone(tmp_path):
+    cells = [cell(tmp_path, "gms", changed={"width": w}) for w in (1, 2)]
+    footer = one(METHODS, [*cells, cell(tmp_path, "ege_unet")]).footer
+    assert "† fewer trainable parameters than GMS." in footer
+
+
 def test_variants_alike_in_rank_get_a_row_each_named_by_what_differs(tmp_path):
     cells = [cell(tmp_path, "unet", changed={"width": w}, dsc=d) for w, d in ((16, 0.5), (32, 0.6))]
     assert texts(one(METHODS, cells)) == {
@@ -225,7 +301,149 @@ def test_the_parameter_table_has_exact_counts_beside_the_printed_ones(tmp_path):
     assert [table.footnotes[n - 1] for n in table.rows[0].footnotes] == ["The paper cites 14 M."]
 
 
+# ---- ablations of another paper, without a line of harness code
+
+OTHER_PAPER = """
+title = "Another paper"
+reference = "unet"
+edition = "EDITION"
+
+[[cells]]
+methods = ["gms", "ege_unet", "unet"]
+train = ["busi"]
+
+[[tables]]
+name = "main"
+caption = "Main table"
+kind = "methods"
+datasets = ["busi"]
+
+[[tables]]
+name = "depth-and-codes"
+caption = "Depth and tokenizer"
+kind = "ablation"
+datasets = ["busi"]
+method = "ege_unet"
+varies = ["depth", "tokenizer"]
+headers = ["Depth", "Codes", "Role"]
+
+[[tables.rows]]
+settings = { depth = 4 }
+tokenizer = "discrete"
+words = ["four", "yes", ""]
+published = { depth = "4", codes = "yes" }
+
+[[tables.rows]]
+settings = { depth = 5 }
+tokenizer = "tiny-vq"
+
+[tables.published]
+"4, tiny-kl" = { depth = "4", codes = "no" }
+"""
+
+
+def test_a_second_paper_is_a_matrix_file_and_an_edition(tmp_path):
+    (tmp_path / "own.toml").write_text(
+        'title = "Own"\ncitation = "c"\nurl = "u"\nnotes = []\n[tables]\n1 = "a"\n2 = "b"\n'
+    )
+    (tmp_path / "own.csv").write_text(
+        "table,line,type,model,method,train,test,depth,codes,metric,printed,mark\n"
+        "1,1,Small,EGE,ege_unet,busi,busi,,,dsc,75.0,\n"
+        "1,2,Large,Swin-B (Ours),swin_unet,busi,busi,,,dsc,76.0,best\n"
+        "2,1,,EGE,ege_unet,busi,busi,4,yes,dsc,61.5,\n"
+        "2,2,,EGE,ege_unet,busi,busi,4,no,dsc,60.5,\n"
+    )
+    edition = str(tmp_path / "own.toml")
+    (tmp_path / "matrix.toml").write_text(OTHER_PAPER.replace("EDITION", edition))
+    folder = tmp_path / "cells"
+    deep = {"settings": {"depth": 4}, "role": "discrete"}
+    cells = [
+        cell(folder, "unet", dsc=0.7),
+        cell(folder, "gms", dsc=0.6),
+        cell(folder, "ege_unet", dsc=0.5, **deep),
+        cell(folder, "ege_unet", dsc=0.9, changed={"width": 8}, **deep),  # differs elsewhere, too
+        cell(folder, "ege_unet", dsc=0.4, settings={"depth": 4}, role="continuous"),
+        cell(folder, "ege_unet", dsc=0.3, changed={"depth": 9}, role="continuous"),
+    ]
+    asked = [Missing(method="swin_unet", train="busi")]
+    main, ablation = build_tables(
+        get_matrix(str(tmp_path / "matrix.toml")).tables, cells, missing=asked, published=edition
+    )
+    # gms and ege_unet as in the cells, swin_unet after ege_unet as in the edition, unet last.
+    assert [(row.group, row.label, row.dagger) for row in main.rows] == [
+        ("Generative", "GMS", True),
+        ("CNN", "EGE-UNet", True),
+        ("CNN", "UNet", False),
+        ("Large", "Swin-B", False),
+    ]
+    assert "† fewer trainable parameters than UNet." in main.footer
+    assert ablation.lead_headers == ("Depth", "Codes", "Role")
+    found = [(*row.lead, row.entries[0].text, row.entries[0].printed) for row in ablation.rows]
+    assert found == [
+        ("four", "yes", "", "50.00", "61.5"),
+        ("5", "tiny-vq", "", "–", None),
+        ("4", "tiny-kl", "continuous", "40.00", "60.5"),
+        ("9", "tiny-kl", "continuous", "30.00", None),
+    ]
+    assert ablation.rows[0].label == "depth 4, discrete"
+    assert [row.dagger for row in ablation.rows] == [False] * 4
+
+
+def test_an_ablation_has_no_rows_when_nothing_of_its_method_is_stored_or_asked_for(tmp_path):
+    assert build_tables([LOSSES, TOKENIZERS], [cell(tmp_path, "unet")]) == []
+    asked = [Missing(method="gms", train="busi", settings={"loss": "seg"}, reason="no data")]
+    (table,) = build_tables([LOSSES, TOKENIZERS], [cell(tmp_path, "unet")], missing=asked)
+    assert [row.entries[0].reason for row in table.rows] == ["no data"] * 3
+
+
+def test_a_tokenizer_that_was_asked_for_has_a_row_unless_one_of_its_role_is_stored(tmp_path):
+    asked = [
+        Missing(method="gms", train="busi", tokenizer=name) for name in ("discrete", "continuous")
+    ]
+    table = one(TOKENIZERS, [cell(tmp_path, "gms")], missing=asked)
+    assert [row.lead for row in table.rows] == [("tiny-kl", "continuous"), ("discrete", "")]
+    assert table.rows[1].entries[0].text == "–"
+
+
+def test_a_loss_that_the_file_does_not_list_follows_with_its_value(tmp_path):
+    cells = [cell(tmp_path, "gms"), cell(tmp_path, "gms", changed={"loss": "new"}, dsc=0.3)]
+    table = one(LOSSES, cells)
+    assert [row.lead for row in table.rows] == [("✓", ""), ("", "✓"), ("✓", "✓"), ("new", "")]
+    assert [row.entries[0].text for row in table.rows] == ["–", "–", "80.00", "30.00"]
+    assert table.label_at == 1
+
+
+def test_of_one_value_the_variant_nearest_to_the_defaults_is_shown(tmp_path):
+    plain = {"changed": {"loss": "lm"}}
+    cells = [
+        cell(tmp_path, "gms", dsc=0.1, changed={"loss": "lm", "width": 8}),
+        cell(tmp_path, "gms", dsc=0.2, role="discrete", **plain),
+        cell(tmp_path, "gms", dsc=0.3, **plain),
+    ]
+    assert one(LOSSES, cells).rows[0].entries[0].text == "30.00"
+
+
 # ---- what is missing
+
+
+def test_missing_seeds_are_named_each_with_its_reason(tmp_path):
+    cells = [cell(tmp_path, "gms", seed=seed) for seed in (0, 1, 3)]
+    cells += [cell(tmp_path, "unet", seed=3, dsc=0.6)]
+    cells += [cell(tmp_path, "unet", seed=0, status="failed", error="\n  NaN loss\ntrace")]
+    table = one(METHODS, cells)
+    found = entry(table, "UNet")
+    assert (found.text, found.seeds) == ("60.00", (3,))
+    assert footnotes_of(table, found) == [
+        "over 1 of 3 seeds: seed 0 failed: NaN loss, seed 1 not run"
+    ]
+    assert footnotes_of(table, entry(table, "GMS")) == []
+
+
+def test_a_long_error_is_cut_at_120_characters(tmp_path):
+    for length, shown in ((120, "x" * 120), (121, "x" * 117 + "...")):
+        folder = tmp_path / str(length)
+        cells = [cell(folder, "unet"), cell(folder, "gms", status="failed", error="x" * length)]
+        assert entry(one(METHODS, cells), "GMS").reason == f"failed: {shown}"
 
 
 def test_a_missing_cell_is_visible_with_its_reason(tmp_path):
@@ -292,6 +510,21 @@ def test_a_table_refuses_to_mix(tmp_path, other, words):
     pattern = words.replace("(", r"\(").replace(")", r"\)")
     with pytest.raises(BenchError, match=pattern):
         build_tables([METHODS], cells)
+
+
+def test_as_many_other_cases_are_not_the_same_test_set(tmp_path):
+    record = cell(tmp_path, "gms")
+    rows = record.scores("busi", "test")
+    rows = rows.assign(case_id=["case-0", "case-1", "case-2", "case-9"])
+    cells = [cell(tmp_path, "unet"), put_scores(record, "busi-test", rows)]
+    with pytest.raises(BenchError, match="scored 4 cases and .* 4, 3 of them the same"):
+        build_tables([METHODS], cells)
+
+
+@pytest.mark.parametrize("name", ["code", "recipe", "settings", "tokenizer", "numerics"])
+def test_methods_may_differ_in_all_but_data_and_split(tmp_path, name):
+    cells = [cell(tmp_path, "unet", inputs={name: "a"}), cell(tmp_path, "gms", inputs={name: "b"})]
+    assert len(one(METHODS, cells).rows) == 2
 
 
 def test_an_entry_refuses_to_average_different_recipes(tmp_path):

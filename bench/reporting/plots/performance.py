@@ -185,7 +185,7 @@ def _dumbbell(axes: Axes, place: int, own: Spread, other: Spread) -> None:
 
 def _drop_legend(figure: Figure) -> None:
     handles = []
-    for index, label in enumerate(("own test part (in-domain)", "the other dataset (cross)")):
+    for index, label in enumerate(("own test subset (in-domain)", "the other dataset (cross)")):
         colour, marker = series_style(index)
         handles.append(Line2D([], [], color=colour, marker=marker, linestyle="", label=label))
     figure.legend(handles=handles, loc="outside lower center", ncols=2)

@@ -233,7 +233,8 @@ class _Builder:
             second = ", second underlined" if self.block.kind in RANKED else ""
             lines.append(f"Best bold{second}, by the mean as printed; no test of significance.")
         if self.reference and any(row.dagger for row in rows):
-            lines.append(f"† fewer trainable parameters than {self.reference.label}.")
+            title = next(r.title for r in self.records if self.reference.takes(r))
+            lines.append(f"† fewer trainable parameters than {title}.")
         if self.edition is not None and self.block.kind != "parameters":
             lines.append(f"In brackets: printed in {self.edition.title}; ours minus printed.")
         lines += self.layout.left_out
