@@ -5,6 +5,7 @@ imported by the operations that need it: scoring stored predictions does without
 """
 
 import fcntl
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from bench.experiments.context import CellContext
 
 Report = Callable[[Progress], None]
+
+logger = logging.getLogger("bench")
 
 EXAMPLES = 4  # test cases whose images a cell keeps for the qualitative figure
 
@@ -155,22 +158,27 @@ def _trained_context(job: Job, record: CellRecord) -> "CellContext":
 def _score_again(
     record: CellRecord, request: CellRequest, test: TestSet, sources: Sources, report: Report
 ) -> StoredTest | None:
-    """Scores of the stored predictions; None where they are damaged, after setting them aside."""
+    """Scores of the stored predictions; None where those are damaged. Damaged files are set aside."""
     assert record.folder is not None
     report(Scoring(test=test.label))
     stored = record.tests[test.label]
-    try:
-        predictions = read_predictions(record.folder, test.label, stored.predictions)
-    except BenchError:
-        file = predictions_file(record.folder, test.label)
-        if file.is_file():
-            set_aside(file)
+    _set_aside_if_changed(record.scores_file(test.dataset, test.subset), stored.scores)
+    if _set_aside_if_changed(predictions_file(record.folder, test.label), stored.predictions):
         return None
+    predictions = read_predictions(record.folder, test.label, stored.predictions)
     target = sources.arrays(test.dataset, request.profile.image_size)
     rows = score_predictions(predictions, target)
     cases, scoring = scoring_inputs(test, request, sources)
     rests_on = {"cases": cases, "predictions": stored.predictions, "scoring": scoring}
     return write_scores(record.folder, test, rows, rests_on)
+
+
+def _set_aside_if_changed(file: Path, checksum: str) -> bool:
+    """Whether a stored file is not the one that the record was written with; then it is renamed."""
+    if not file.is_file() or file_digest(file) == checksum:
+        return False
+    logger.warning("%s was changed since it was stored; kept as %s", file, set_aside(file).name)
+    return True
 
 
 def _predict_and_score(

@@ -94,6 +94,38 @@ def test_a_new_test_set_scores_the_trained_cell_without_training_it(bench, tmp_p
     assert after.provenance == before.provenance
 
 
+def test_damaged_files_are_set_aside_and_made_anew(bench, matrix, tiny, tmp_path):
+    words = ("run", "-m", matrix, "--plugin", tiny, "--datasets", "busi", *SMOKE)
+    assert bench(*words).returncode == 0
+    (record,) = cells(tmp_path)
+    scores, weights = record.scores("busi", "test"), record.folder / "weights.safetensors"
+    predictions = record.folder / "predictions" / "busi-test.npz"
+    trained = weights.read_bytes()
+
+    record.scores_file("busi", "test").write_bytes(b"torn")
+    assert "1 to score" in bench(*words).stdout
+    (again,) = cells(tmp_path)
+    pd.testing.assert_frame_equal(again.scores("busi", "test"), scores)
+    assert (record.folder / "scores" / "busi-test.parquet.damaged").read_bytes() == b"torn"
+
+    record.scores_file("busi", "test").write_bytes(b"torn")
+    predictions.write_bytes(b"torn")
+    assert bench(*words).returncode == 0
+    (again,) = cells(tmp_path)
+    pd.testing.assert_frame_equal(again.scores("busi", "test"), scores)
+    assert predictions.with_name("busi-test.npz.damaged").is_file()
+    assert weights.read_bytes() == trained
+
+    record.scores_file("busi", "test").unlink()
+    predictions.unlink()
+    weights.write_bytes(b"torn")
+    failed = bench(*words)
+    assert failed.returncode == 1 and "Run again: the cell trains anew." in failed.stdout
+    assert bench(*words).returncode == 0
+    assert weights.read_bytes() == trained
+    pd.testing.assert_frame_equal(cells(tmp_path)[0].scores("busi", "test"), scores)
+
+
 def test_a_network_of_another_size_is_scored_at_the_common_one(bench, matrix, tiny, tmp_path):
     text = tiny.read_text().replace("import MethodSpec,", "import MethodSpec, SizeRule,")
     tiny.write_text(text.replace('title="Tiny",', 'title="Tiny", size=SizeRule(multiple=96),'))
