@@ -1,33 +1,72 @@
 """The command `bench`: parses and prints; everything it does is a call into the package.
 
-Each group of commands is a module; none imports torch unless a command needs it.
+This module imports the standard library only, so that a signal during the imports of the commands
+ends in one line as well.
 """
 
+import os
+import signal
 import sys
 import warnings
+from collections.abc import Callable
+from types import FrameType
 
-import typer
+STOPPED = "bench: stopped. What finished is stored; the same command goes on."
 
-from bench.cli import data, inspect, run, tokenizer
-from bench.core.disk import disk_reason
-from bench.core.errors import BenchError
 
-app = typer.Typer(
-    help="Benchmark medical image segmentation methods under protocols that cannot be mixed.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-run.add_to(app)
-inspect.add_to(app)
-app.add_typer(data.app, name="data")
-app.add_typer(tokenizer.app, name="tokenizer")
+class Stopped(BaseException):
+    """A signal asked the command to end. number: of the signal.
+
+    No KeyboardInterrupt: the command-line library would answer that one in its own way.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _quit(number: int, frame: FrameType | None) -> None:
+    """End at once: an exception in the middle of an import may be swallowed there."""
+    os.write(2, f"{STOPPED}\n".encode())
+    os._exit(128 + number)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """End in order at the first signal; a second one ends the process at once."""
+    _on_signals(_quit)
+    raise Stopped(number)
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in SIGNALS:
+        signal.signal(number, handler)
 
 
 def main() -> None:
-    """Run the command line; a user's mistake or a full disk ends in one message and status 2."""
-    # timm 1.0 defines an interface that torch deprecates; nobody who types a command can act on it.
+    """Run the command line.
+
+    Exit status: 2 with one message for a user's mistake or a full disk; 130, 143 or 129 after
+    SIGINT, SIGTERM or SIGHUP.
+    """
+    _on_signals(_quit)
+    # timm 1.0 defines an interface that torch deprecates; a user can do nothing about it.
     warnings.filterwarnings("ignore", "`torch.jit.interface`", FutureWarning)
+    try:
+        _run()
+    except Stopped as stopped:
+        print(STOPPED, file=sys.stderr)
+        sys.exit(128 + stopped.number)
+
+
+def _run() -> None:
+    from bench.cli.app import app
+    from bench.core.disk import disk_reason
+    from bench.core.errors import BenchError
+
+    _on_signals(_stop)
     try:
         app()
     except BenchError as error:
@@ -44,6 +83,3 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("bench: stopped. What finished is stored; the same command goes on.", file=sys.stderr)
-        sys.exit(130)

@@ -41,13 +41,13 @@ def test_a_full_disk_ends_a_command_in_one_message(monkeypatch, capsys):
     def full():
         raise OSError(errno.ENOSPC, "No space left on device", "table.png")
 
-    monkeypatch.setattr("bench.cli.app", full)
+    monkeypatch.setattr("bench.cli.app.app", full)
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 2
     said = capsys.readouterr().err
     assert said.startswith("bench: cannot write table.png: the disk is full. Free some space")
-    monkeypatch.setattr("bench.cli.app", Path("/no/such/file").read_bytes)
+    monkeypatch.setattr("bench.cli.app.app", Path("/no/such/file").read_bytes)
     with pytest.raises(FileNotFoundError):  # a fault of ours keeps its traceback
         main()
 

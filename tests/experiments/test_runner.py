@@ -280,7 +280,7 @@ def test_startup_and_a_run_with_nothing_to_do_import_no_torch(bench, matrix, tin
     ]
     assert bench(*words).returncode == 0
     code = (
-        "import sys, json\nfrom bench.cli import app\n"
+        "import sys, json\nfrom bench.cli.app import app\n"
         "app({}, standalone_mode=False)\n"
         "print(json.dumps([m for m in ('torch', 'diffusers', 'timm') if m in sys.modules]))"
     )

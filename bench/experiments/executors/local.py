@@ -27,6 +27,7 @@ class Worker:
     def __init__(self, device: str, threads: int, log: Path) -> None:
         self.device, self.threads, self.log = device, threads, log
         self.process: subprocess.Popen[str] | None = None
+        self.stopped = False
 
     def run(self, job: Job, on_event: Callable[[Event], None]) -> None:
         """Do one job; its last event is the job's result or `Failed`."""
@@ -55,6 +56,8 @@ class Worker:
             pass
         code = process.wait()
         self.process = None
+        if self.stopped:  # by us: how that job would have ended is not known
+            return
         on_event(Failed(message=_how_it_ended(code), traceback=self._log_tail(), crashed=True))
 
     def _started(self) -> subprocess.Popen[str]:
@@ -77,7 +80,8 @@ class Worker:
         return self.log.read_text(errors="replace")[-4000:]
 
     def stop(self) -> None:
-        """End the process now; what it stored so far is whole."""
+        """End the process now; what it stored so far is whole. A running job gets no last event."""
+        self.stopped = True
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()

@@ -11,6 +11,8 @@ import gc
 import logging
 import os
 import sys
+import threading
+import time
 import traceback
 from typing import Any, TextIO
 
@@ -19,9 +21,12 @@ from pydantic import ValidationError
 from bench.core.errors import BenchError
 from bench.experiments.messages import Event, Failed, Job, Leaving, Progress
 
+SECONDS_BETWEEN_LOOKS = 1.0  # at the parent process
+
 
 def main() -> None:
     """Serve jobs until standard input closes or a job leaves the process changed."""
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
@@ -35,6 +40,17 @@ def main() -> None:
         _send(channel, end)
         if changed:
             return
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process when its parent is gone, however that ended.
+
+    A closed standard input is seen between jobs only; a job may take hours and holds the cell's
+    lock.
+    """
+    while os.getppid() == parent:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
 
 
 def changed_settings() -> tuple[str, ...]:

@@ -1,0 +1,16 @@
+"""All commands as one application. None imports torch unless a command needs it."""
+
+import typer
+
+from bench.cli import data, inspect, run, tokenizer
+
+app = typer.Typer(
+    help="Benchmark medical image segmentation methods under protocols that cannot be mixed.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+run.add_to(app)
+inspect.add_to(app)
+app.add_typer(data.app, name="data")
+app.add_typer(tokenizer.app, name="tokenizer")
