@@ -1,6 +1,6 @@
 """Change the code in one point at a time and count the changes that some test notices.
 
-    pip install cosmic-ray
+    pip install -e '.[test,mutation]'
     python benchmarks/mutation.py [--sample 25] [--seed 0] [--only 'bench/metrics/*'] [--retry]
 
 tests/mutation/targets.toml names the modules and the tests of each. Every mutant is written into a
