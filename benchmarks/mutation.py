@@ -1,6 +1,6 @@
 """Change the code in one point at a time and count the changes that some test notices.
 
-    pip install cosmic-ray
+    pip install -e '.[test,mutation]'
     python benchmarks/mutation.py [--sample 25] [--seed 0] [--only 'bench/metrics/*'] [--retry]
 
 tests/mutation/targets.toml names the modules and the tests of each. Every mutant is written into a
@@ -270,7 +270,7 @@ def equivalents() -> set[tuple[str, str, str]]:
 
 @dataclass(frozen=True)
 class Target:
-    """A module, its test files, and which of its functions to change (None: the whole of it)."""
+    """A module, what pytest gets to test it, and which functions to change (None: all of it)."""
 
     module: str
     tests: list[str]
@@ -284,9 +284,10 @@ def targets_of(only: list[str]) -> list[Target]:
         for pattern in [*entry["modules"], *entry["tests"]]:
             if not list(ROOT.glob(pattern)):
                 raise SystemExit(f"tests/mutation/targets.toml: no file matches {pattern!r}")
+        tests = [*entry["tests"], *(["-k", entry["select"]] if "select" in entry else [])]
         for pattern in entry["modules"]:
             paths = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
-            found += [Target(path, entry["tests"], entry.get("functions")) for path in paths]
+            found += [Target(path, tests, entry.get("functions")) for path in paths]
     return [t for t in found if any(fnmatch.fnmatch(t.module, glob) for glob in only)]
 
 

@@ -111,6 +111,16 @@ def test_the_trainer_counts_for_every_method(copy, before):
     assert changed(copy, before) == METHODS
 
 
+def test_what_every_method_inherits_counts_for_every_method(copy, before):
+    copy.edit("bench/method.py", "float().div_(255)", "div(255)")
+    assert changed(copy, before) == METHODS
+
+
+def test_dice_counts_for_the_scores_and_for_the_epoch_that_validation_picks(copy, before):
+    copy.edit("bench/metrics/overlap.py", "2 * tp, pred", "tp + tp, pred")
+    assert changed(copy, before) == METHODS | {"scoring"}
+
+
 def test_the_dvaes_network_counts_for_its_own_tokenizer_alone(copy, before):
     copy.edit("bench/tokenizers/dalle_network.py", "import torch\n", "import torch\n\nONE = 1\n")
     assert changed(copy, before) == {"tokenizer dalle"}

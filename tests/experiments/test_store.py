@@ -251,3 +251,79 @@ def test_a_damaged_record_is_named(tmp_path, text):
     (tmp_path / "unet-busi-0" / "cell.json").write_text(text)
     with pytest.raises(BenchError, match=r"cell\.json is no cell record of format 2"):
         load_cells(tmp_path)
+
+
+# ---- the nearest stored cell, and cells that are not done
+
+
+def test_of_several_stored_cells_the_nearest_is_named(tmp_path):
+    stored(tmp_path, request(profile__precision="bf16", protocol__val_share=0.4))
+    both = lookup(tmp_path, request()).why
+    assert both == ("split", "numerics")
+    stored(tmp_path, request(profile__precision="bf16"))
+    assert lookup(tmp_path, request()).why == ("numerics",)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"train": "bus"},
+        {"method": "ege_unet"},
+        {"protocol__name": "other", "protocol__val_share": 0.4},
+        {"profile__name": "other", "profile__precision": "bf16"},
+        {"settings": {"base_channels": 32}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_only_cells_of_the_same_coordinates_are_compared(tmp_path, change):
+    stored(tmp_path)
+    found = lookup(tmp_path, request(**change))
+    assert not found.trained and found.why == ()
+
+
+def test_a_failed_cell_is_not_done_and_is_not_the_nearest(tmp_path):
+    record = stored(tmp_path)
+    record.model_copy(update={"status": "failed"}).write(tmp_path / record.id)
+    found = lookup(tmp_path, request())
+    assert not found.trained and not found.done and found.id == record.id
+    assert lookup(tmp_path, request(profile__precision="bf16")).why == ()
+
+
+def test_a_cell_is_reloaded_once_it_is_done(tmp_path):
+    assert store.reload(tmp_path / "none") is None
+    record = stored(tmp_path)
+    assert store.reload(tmp_path / record.id).id == record.id
+    record.model_copy(update={"status": "failed"}).write(tmp_path / record.id)
+    assert store.reload(tmp_path / record.id) is None
+
+
+def test_nothing_is_done_where_nothing_is_stored():
+    found = store.Lookup()
+    assert (found.trained, found.done, found.id, found.work) == (False, False, "", {})
+
+
+def test_a_value_of_the_profiles_preset_is_the_same_cell_stated_or_not(tmp_path):
+    """The profile `smoke` gives gms one supervised head; its own default is several."""
+    stored(tmp_path, request(method="gms"))
+    stated = request(method="gms", settings={"supervision": "out"})
+    assert lookup(tmp_path, stated).done
+    default = request(method="gms", settings={"supervision": "multi"})
+    assert not lookup(tmp_path, default).trained
+    stored(tmp_path, default)
+    ids = [lookup(tmp_path, asked).id for asked in (request(method="gms"), stated, default)]
+    assert lookup(tmp_path, default).done and ids[0] == ids[1] != ids[2]
+
+
+def test_scores_of_a_removed_file_are_made_again(tmp_path):
+    record = stored(tmp_path)
+    (tmp_path / record.id / "scores" / "busi-test.parquet").unlink()
+    assert lookup(tmp_path, request()).work == {"busi-test": "score"}
+    (read,) = load_cells(tmp_path)
+    assert not read.has_scores("busi", "test") and not read.has_scores("bus", "test")
+
+
+def test_a_cell_without_test_sets_left_is_done(tmp_path):
+    stored(tmp_path)
+    found = lookup(tmp_path, request(tests=()))
+    assert found.trained and found.done and found.work == {}

@@ -59,6 +59,20 @@ def test_the_order_is_pinned():
     assert rows_of(next(batches_of(seed=1).epoch(0))) == [19, 9, 11, 4]
 
 
+@pytest.mark.parametrize("steps, shuffles", [(None, 1), (3, 1), (4, 2), (6, 2), (7, 3)])
+def test_no_more_shuffles_are_drawn_than_the_epoch_needs(monkeypatch, steps, shuffles):
+    """Augmentations draw from the same generator after them. 12 cases are three batches of 4."""
+    drawn_so_far, shuffle = [], torch.randperm
+
+    def counted(n, generator):
+        drawn_so_far.append(n)
+        return shuffle(n, generator=generator)
+
+    monkeypatch.setattr(torch, "randperm", counted)
+    list(batches_of(steps_per_epoch=steps).epoch(0))
+    assert drawn_so_far == [12] * shuffles
+
+
 def test_every_epoch_and_every_seed_has_an_order_of_its_own():
     batches = batches_of()
     orders = [drawn(batches, epoch) for epoch in range(4)]

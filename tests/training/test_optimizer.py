@@ -155,6 +155,27 @@ def test_the_betas_are_the_recipes(name):
     assert (group["betas"], group["lr"]) == ((0.5, 0.75), 0.3)
 
 
+def test_a_weight_that_a_step_does_not_use_stays_where_it_is():
+    """Its gradient is absent then, not zero: momentum moves only weights that have a gradient."""
+
+    class Sometimes(Method):
+        def __init__(self):
+            super().__init__()
+            self.once, self.always = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+            self.steps = 0
+
+        def loss(self, batch):
+            self.steps += 1
+            used = self.always + self.once if self.steps == 1 else self.always
+            return {"loss": -used.sum()}
+
+    recipe = STEADY.model_copy(update={"steps_per_epoch": 3, "momentum": 0.5})
+    method = Sometimes()
+    train(method, batches_of(recipe), run_of(recipe))
+    assert method.once.item() == 1.0
+    assert method.always.item() == 1 + 1.5 + 1.75
+
+
 def test_gradients_do_not_add_up_over_steps():
     assert trained(Two(), steps_per_epoch=3).weights() == [9, 12]
     assert math.isclose(sum(trained(Two(), steps_per_epoch=2).weights()), 14)

@@ -388,6 +388,11 @@ def test_the_seconds_of_earlier_attempts_count(tmp_path, every_epoch):
     assert 1000 <= trained.seconds < 1060
 
 
+def test_the_seconds_of_a_run_begin_at_zero(monkeypatch):
+    monkeypatch.setattr("bench.training.trainer.time.monotonic", lambda: 5.0)
+    assert train(Walk(), batches_of(STEADY), run_of(STEADY)).seconds == 0.0
+
+
 def test_state_is_stored_only_after_the_seconds_between_two_states(tmp_path, monkeypatch):
     recipe = STEADY.model_copy(update={"epochs": 3})
     run = run_of(recipe, resume_file=tmp_path / "state")
