@@ -1,9 +1,11 @@
 """Requests and records of cells."""
 
+import pandas as pd
 import pytest
+from records import cell, curve
 
 from bench.core.errors import BenchError
-from bench.experiments.cells import CellRequest, TestSet, load_cell, merge_requests
+from bench.experiments.cells import CellRequest, TestSet, load_cell, load_cells, merge_requests
 from bench.protocols import get_profile, get_protocol
 
 BUSI, UDIAT = TestSet(dataset="busi"), TestSet(dataset="udiat", subset="all")
@@ -70,3 +72,32 @@ def test_only_format_1_is_refused_as_an_older_format(tmp_path):
     file.write_text('{"format": 3}')
     with pytest.raises(BenchError, match="no cell record of format 2"):
         load_cell(file)
+
+
+def test_a_cell_reads_its_history_and_its_scores_from_its_folder(tmp_path):
+    record = cell(tmp_path, history=curve())
+    pd.testing.assert_frame_equal(record.history(), curve())
+    assert record.scores("busi", "test")["dsc"].tolist() == [0.8] * 4
+    assert record.has_scores("busi", "test") and not record.has_scores("busi", "all")
+
+
+@pytest.mark.parametrize("then", ["changed", "removed"])
+def test_a_history_that_is_not_the_stored_one_is_refused(tmp_path, then):
+    record = cell(tmp_path, history=curve())
+    file = record.folder / "history.parquet"
+    file.write_bytes(b"other") if then == "changed" else file.unlink()
+    with pytest.raises(BenchError, match="is missing or was changed since cell unet-busi"):
+        record.history()
+
+
+def test_cells_are_read_in_the_order_of_their_folders(tmp_path):
+    written = [cell(tmp_path, seed=seed, train=train) for seed, train in ((1, "b"), (0, "a"))]
+    read = load_cells(tmp_path)
+    assert [record.id for record in read] == sorted(record.id for record in written)
+    assert [record.folder for record in read] == [tmp_path / record.id for record in read]
+    assert load_cells(tmp_path / "none") == []
+
+
+def test_where_a_record_was_read_from_is_not_stored(tmp_path):
+    record = cell(tmp_path)
+    assert '"folder"' not in (record.folder / "cell.json").read_text()

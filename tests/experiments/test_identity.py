@@ -151,8 +151,9 @@ def test_an_id_names_method_and_dataset_and_ends_in_12_digits():
 
 @pytest.mark.parametrize("name", ["method", "train", "protocol", "profile"])
 def test_equal_inputs_under_other_coordinates_are_another_cell(name):
-    assert cell_id(KEY.model_copy(update={name: "other"}), {}).rsplit("-", 1)[1] != (
-        cell_id(KEY, {}).rsplit("-", 1)[1]
+    assert (
+        cell_id(KEY.model_copy(update={name: "other"}), {}).rsplit("-", 1)[1]
+        != (cell_id(KEY, {}).rsplit("-", 1)[1])
     )
 
 

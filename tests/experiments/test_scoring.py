@@ -1,11 +1,14 @@
 """Stored predictions against the test set: each case's own mask, on both grids."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from training_doubles import squares
 
+from bench.core.files import file_digest
+from bench.experiments.cells import StoredTest, TestSet
 from bench.experiments.predictions import Predictions
-from bench.experiments.scoring import mean_dsc, score_predictions
+from bench.experiments.scoring import mean_dsc, score_predictions, write_scores
 
 TWENTY = squares(20)  # more than two batches of 8, and no two cases alike
 
@@ -55,3 +58,12 @@ def test_the_mean_dsc_is_over_the_network_grid():
 def test_a_case_without_a_mask_on_either_grid_is_refused():
     with pytest.raises(ValueError, match="zip"):
         score_predictions(predictions(np.arange(3), network=TWENTY.masks[:2]), TWENTY)
+
+
+def test_scores_lie_under_the_test_sets_label_with_their_checksum(tmp_path):
+    rows = score_predictions(predictions(np.arange(3)), TWENTY)
+    rests_on = {"cases": "c", "predictions": "p", "scoring": "s"}
+    stored = write_scores(tmp_path, TestSet(dataset="busi"), rows, rests_on)
+    file = tmp_path / "scores" / "busi-test.parquet"
+    assert stored == StoredTest(scores=file_digest(file), **rests_on)
+    pd.testing.assert_frame_equal(pd.read_parquet(file), rows)

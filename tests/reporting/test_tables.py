@@ -75,6 +75,11 @@ def test_two_seeds_print_their_mean_and_sd_with_ddof_1(tmp_path):
     assert (found.seeds, found.cases) == ((0, 1), 4)
 
 
+def test_three_seeds_print_their_mean_not_their_median(tmp_path):
+    cells = [cell(tmp_path, seed=seed, dsc=dsc) for seed, dsc in enumerate((0.1, 0.2, 0.6))]
+    assert entry(one(METHODS, cells), "UNet").text.startswith("30.00 ± ")
+
+
 def test_one_seed_has_no_sd(tmp_path):
     found = entry(one(METHODS, [cell(tmp_path)]), "UNet")
     assert (found.text, found.sd) == ("80.00", None)

@@ -1,16 +1,19 @@
 """Which cases a cell trains on, validates on and is scored against."""
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
 import torch
+from latent_doubles import Summary
 from torch import nn
 from training_doubles import CPU, STEADY, squares
 
+from bench.contracts import BuildContext, MethodSpec, Settings
 from bench.data.splits import Split
 from bench.method import Method
-from bench.training.fit import TrainingData, fit
+from bench.training.engine import Engine
+from bench.training.fit import TrainingData, build, fit, latent_source
 
 TWENTY = squares(20)  # no two cases alike
 IDS = TWENTY.case_ids
@@ -132,3 +135,55 @@ def test_validation_predicts_from_stored_latents_where_the_method_can():
     for other, latents in ((Blind(), Stored("image")), (FromLatents(), Stored("mask"))):
         method, _ = fitted(other, selection="best-val", latents=latents)
         assert latents.asked == [] and cases_in(method.predicted) == list(SPLIT.val)
+
+
+# ---- before training
+
+
+def built(seed: int, tokenizer=None) -> Method:
+    """A network of random weights, as a cell of this seed starts with it."""
+    spec = MethodSpec(
+        name="tiny", title="Tiny", family="CNN", summary="s", citation="c", upstream="u",
+        licence="l", build=lambda settings, context: nn.Conv2d(3, 1, 3),
+    )  # fmt: skip
+    return build(spec, Settings(), STEADY, BuildContext(16, tokenizer), seed, CPU)
+
+
+def test_the_first_weights_are_drawn_by_the_cells_seed_alone():
+    weights = []
+    for seed in (0, 0, 1):
+        torch.rand(3)  # what was drawn before does not count
+        weights.append(torch.cat([p.flatten() for p in built(seed).parameters()]))
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_a_tokenizer_that_is_a_module_is_put_on_the_engines_device():
+    class Placed(nn.Module):
+        device = None
+
+        def to(self, device):
+            self.device = device
+            return self
+
+    tokenizer = Placed()
+    built(0, tokenizer)
+    assert tokenizer.device == CPU.device
+    built(0, object())  # one that is no module stays where it is
+
+
+class Reads(Blind):
+    latent_inputs = ("image",)
+
+
+def test_latents_are_cached_where_there_is_a_tokenizer_and_the_loss_reads_them(tmp_path):
+    bf16 = Engine(torch.device("cpu"), "bf16")
+    source = latent_source(Reads(), Summary(), TWENTY, tmp_path, bf16)
+    assert (source.kinds, source.precision) == (("image",), "bf16")
+    assert source.arrays is TWENTY and source.folder.is_relative_to(tmp_path)
+    assert latent_source(Blind(), Summary(), TWENTY, tmp_path, CPU) is None  # reads none
+    assert latent_source(Reads(), None, TWENTY, tmp_path, CPU) is None
+
+
+def test_training_data_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        TrainingData(TWENTY, TWENTY, SPLIT, None).latents = None

@@ -434,3 +434,9 @@ def test_weights_that_lack_or_add_a_name_are_refused_by_that_name():
     for state in ({}, {"weight": torch.zeros(1), "zoo": torch.zeros(1)}):
         with pytest.raises(BenchError, match="weight" if not state else "zoo"):
             load_own_state(method, state)
+
+
+def test_three_of_the_names_that_differ_are_given():
+    state = {name: torch.zeros(1) for name in ("weight", "d", "c", "b", "a")}
+    with pytest.raises(BenchError, match=r"\['a', 'b', 'c'\] differ"):
+        load_own_state(Walk(), state)
