@@ -39,7 +39,16 @@ from cosmic_ray.operators.provider import OperatorProvider
 
 ROOT = Path(__file__).parents[1]
 LISTS = ROOT / "tests" / "mutation"
-COPIED = ("bench", "methods", "tests", "datasets", "examples", "pyproject.toml", "README.md")
+COPIED = (
+    "bench",
+    "methods",
+    "tests",
+    "datasets",
+    "docs",
+    "examples",
+    "pyproject.toml",
+    "README.md",
+)
 MEMORY = 12 * 2**30
 """Bytes a mutant's process may allocate: a wrong sign must not fill the machine."""
 

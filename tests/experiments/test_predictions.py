@@ -1,5 +1,7 @@
 """Predicted masks survive storing bit by bit, in little space; a changed file is refused."""
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 
@@ -53,3 +55,8 @@ def test_a_changed_or_missing_file_is_named(tmp_path):
     file.unlink()
     with pytest.raises(BenchError, match="is missing or was changed"):
         read_predictions(tmp_path, "busi-test", checksum)
+
+
+def test_predictions_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        Predictions((), (), ()).network = ()

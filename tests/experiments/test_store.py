@@ -327,3 +327,10 @@ def test_a_cell_without_test_sets_left_is_done(tmp_path):
     stored(tmp_path)
     found = lookup(tmp_path, request(tests=()))
     assert found.trained and found.done and found.work == {}
+
+
+def test_a_cell_of_other_settings_is_not_the_nearest(tmp_path):
+    stored(tmp_path, request(settings={"base_channels": 32}))
+    for width, why in ((32, ("numerics",)), (16, ())):
+        asked = request(settings={"base_channels": width}, profile__precision="bf16")
+        assert lookup(tmp_path, asked).why == why
