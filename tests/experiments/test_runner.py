@@ -207,7 +207,10 @@ def test_failing_cells_are_recorded_and_the_others_go_on(bench, tmp_path, tiny):
     "words, message",
     [
         (("--set", "widht=3"), "widht.*Known settings and defaults: width=4"),
-        (("--set", "recipe.batch_size=64"), "batches of 64, but busi has 8 training cases"),
+        (
+            ("--set", "recipe.batch_size=64"),
+            "busi.*batches of 64, but this split has 8 training cases",
+        ),
         (("--methods", "tinny"), "Did you mean 'tiny'"),
         (("--datasets", "stu"), "no cell for these overrides"),
         (("--protocol", "cleen"), "Did you mean 'clean'"),
@@ -234,7 +237,7 @@ def test_missing_data_is_a_visible_hole_never_a_phantom(bench, matrix, tiny, tmp
     words = ("run", "-m", matrix, "--plugin", tiny, "--data", tmp_path / "data")
     result = bench(*words, "--profile", "paper", "--device", "cpu")
     assert result.returncode == 1
-    assert "2 without data" in result.stdout
+    assert "2 unavailable" in result.stdout
     assert "bench data prepare busi" in result.stdout
     assert not (tmp_path / "results" / "cells").exists()
 
