@@ -181,10 +181,7 @@ class CellContext:
             "cards": self.sources.card_hashes(),
             "split": {"scheme": split.scheme, "seed": split.seed} | sides | self._origin(split),
             "precision": self.engine.precision,
-            "tf32": {
-                "matmul": torch.backends.cuda.matmul.allow_tf32,
-                "convolution": torch.backends.cudnn.allow_tf32,
-            },
+            "tf32": _tf32(self.engine.device),
             "channels_last": self.engine.channels_last,
             "compile": self.engine.compile,
             "threads": torch.get_num_threads(),
@@ -195,6 +192,17 @@ class CellContext:
         """The file that an imported split comes from."""
         imported = self.sources.index(self.request.train).imported
         return {"origin": imported.origin} if split.scheme == "imported" and imported else {}
+
+
+def _tf32(device: torch.device) -> list[str]:
+    """The operations that torch may compute in TF32 where float32 is asked for: none on a CPU."""
+    if device.type != "cuda":
+        return []
+    allowed = {
+        "convolution": torch.backends.cudnn.allow_tf32,
+        "matmul": torch.backends.cuda.matmul.allow_tf32,
+    }
+    return [name for name, used in allowed.items() if used]
 
 
 def optimism(history: list[dict[str, float]]) -> float | None:

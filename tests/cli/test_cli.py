@@ -56,7 +56,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_any_cell(refused):
 
 
 def test_commands_that_use_one_device_say_so(refused):
-    words = refused("profile", "--methods", "ege_unet", "--device", "cpu,cpu")
+    words = refused("measure", "--methods", "ege_unet", "--device", "cpu,cpu")
     assert "--device 'cpu,cpu': this command uses one device." in words
 
 
