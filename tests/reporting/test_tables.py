@@ -680,9 +680,13 @@ FP32 = {"images_seen": 500, "initial_weights": "pretrained: imagenet", "precisio
 
 def trained(tmp_path):
     return [
-        cell(tmp_path, "unet", recipe="acc-unet", epochs=40, provenance=BF16),
-        cell(tmp_path, "gms", recipe="gms", provenance=FP32 | {"tf32": ["convolution"]}),
+        of_size(cell(tmp_path, "unet", recipe="acc-unet", epochs=40, provenance=BF16)),
+        of_size(cell(tmp_path, "gms", recipe="gms", provenance=FP32 | {"tf32": ["convolution"]})),
     ]
+
+
+def of_size(record):
+    return record.model_copy(update={"network_size": 96})
 
 
 def test_every_row_has_a_footnote_on_its_training(tmp_path):
@@ -690,11 +694,11 @@ def test_every_row_has_a_footnote_on_its_training(tmp_path):
     found = {row.label: [table.footnotes[n - 1] for n in row.footnotes] for row in table.rows}
     assert found == {
         "UNet": [
-            "Recipe acc-unet; images seen: BUSI 8,000; initial weights random; precision bf16."
+            "Recipe acc-unet; images seen: BUSI 8,000; network input 96 px; initial weights random; precision bf16."
         ],
         "GMS": [
             (
-                "Recipe gms; images seen: BUSI 500; initial weights pretrained: imagenet; "
+                "Recipe gms; images seen: BUSI 500; network input 96 px; initial weights pretrained: imagenet; "
                 "precision fp32 (TF32 in convolution)."
             )
         ],
@@ -727,12 +731,12 @@ def test_rows_of_one_training_share_a_footnote(tmp_path):
 def test_the_csv_has_the_training_of_every_number(tmp_path):
     asked = [Missing(method="nnunet", train="busi")]
     rows = list(csv.DictReader(io.StringIO(to_csv(one(METHODS, trained(tmp_path), missing=asked)))))
-    fields = ("recipe", "epochs", "images_seen", "initial_weights", "precision")
+    fields = ("recipe", "epochs", "images_seen", "network_size", "initial_weights", "precision")
     found = {row["method"]: tuple(row[field] for field in fields) for row in rows}
     assert found == {
-        "unet": ("acc-unet", "40", "8000", "random", "bf16"),
-        "gms": ("gms", "20", "500", "pretrained: imagenet", "fp32 (TF32 in convolution)"),
-        "nnunet": ("", "", "", "", ""),
+        "unet": ("acc-unet", "40", "8000", "96", "random", "bf16"),
+        "gms": ("gms", "20", "500", "96", "pretrained: imagenet", "fp32 (TF32 in convolution)"),
+        "nnunet": ("", "", "", "", "", ""),
     }
 
 

@@ -13,12 +13,14 @@ class Training:
     """What is shown of the cells of one entry, equal values of its seeds once.
 
     images: training images seen, each augmented copy counted, "8000" or "7200 to 8000".
-    weights: "random" or "pretrained: NAME". precision: "bf16", "fp32", and where TF32 computes.
+    size: side in px of the images that the network gets. weights: "random" or "pretrained: NAME".
+    precision: "bf16", "fp32", and where TF32 computes.
     """
 
     recipe: str
     epochs: str
     images: str
+    size: str
     weights: str
     precision: str
 
@@ -28,6 +30,7 @@ class Training:
             "recipe": self.recipe,
             "epochs": self.epochs,
             "images_seen": self.images,
+            "network_size": self.size,
             "initial_weights": self.weights,
             "precision": self.precision,
         }
@@ -45,6 +48,7 @@ def training_of(records: Sequence[CellRecord]) -> Training | None:
         recipe=_joined(record.key.recipe for record in done),
         epochs=_joined(str(record.key.epochs) for record in done),
         images=span,
+        size=_joined(str(record.network_size or UNKNOWN) for record in done),
         weights=_joined(record.provenance.get("initial_weights") or UNKNOWN for record in done),
         precision=_joined(map(_precision, done)),
     )
@@ -66,6 +70,7 @@ def training_text(trainings: dict[str, Training]) -> str:
     parts = [
         f"Recipe {_joined(one.recipe for one in trainings.values())}",
         f"images seen: {images}",
+        f"network input {_joined(one.size for one in trainings.values())} px",
         f"initial weights {_joined(one.weights for one in trainings.values())}",
         f"precision {_joined(one.precision for one in trainings.values())}",
     ]
