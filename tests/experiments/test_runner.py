@@ -255,6 +255,16 @@ def test_a_budget_sets_the_epochs_and_is_met(bench, matrix, tiny, tmp_path):
     assert "1 to train" in bench(*words, "--dry-run").stdout  # one epoch: another recipe
 
 
+def test_a_run_that_stops_early_counts_the_images_of_the_epochs_that_ran(
+    bench, matrix, tiny, tmp_path
+):
+    words = ("run", "-m", matrix, "--plugin", tiny, "--datasets", "busi", *SMOKE, "--epochs", 6)
+    result = bench(*words, "--set", "recipe.patience=2", "--set", "recipe.lr=1e-12")
+    assert result.returncode == 0, result.stderr
+    (record,) = cells(tmp_path)
+    assert (len(record.history()), record.provenance["images_seen"]) == (3, 24)
+
+
 def test_a_killed_run_resumes(bench, tiny, tmp_path, cache):
     file = tmp_path / "m.toml"
     file.write_text('title = "R"\n[[cells]]\nmethods = ["tiny"]\ntrain = ["busi"]\n')
