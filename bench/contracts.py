@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 LatentKind = Literal["image", "mask"]
 """What a tokenizer encodes for a training batch."""
 
-PRESETS = ("light", "minimal", "released")
-"""Names of a method's presets. "light", "minimal": settings for less work, without downloads;
-"minimal" adds its own entries to those of "light". "released": settings of the authors' code where
-the method's defaults follow its paper."""
+PRESETS = ("light", "minimal", "as-released")
+"""Names of a method's presets. "light": settings for less work, without downloads; "minimal" adds its
+own entries to those of "light". "as-released": what the released code does where the default is
+another."""
 
 
 class Settings(Frozen):

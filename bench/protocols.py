@@ -34,7 +34,7 @@ class Protocol(Frozen):
     recipe: Literal["shared", "native"]
     external_subset: Literal["test", "all"] = "test"
     precision: Literal["fp32", "bf16"] | None = None
-    preset: Literal["released"] | None = None
+    preset: Literal["as-released"] | None = None
     budget: int | None = Field(None, gt=0)
 
     @model_validator(mode="after")

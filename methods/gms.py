@@ -262,6 +262,6 @@ SPEC = MethodSpec(
     "code, of which level3 (4,864 parameters) never trains; with one head it is 1,556,464.",
     presets={
         "light": {"supervision": "out"},  # the paper's form: one decode per step
-        "released": {"latent_noise": "as-released"},
+        "as-released": {"latent_noise": "as-released"},
     },
 )

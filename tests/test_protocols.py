@@ -19,8 +19,8 @@ def facts(name: str) -> tuple:
 
 def test_the_shipped_protocols_hold_what_their_titles_say():
     assert {name: facts(name) for name in protocol_names()} == {
-        "paper": ("listed", 0.0, "best-test", "native", "fp32", "released"),
-        "paper80": ("random80", 0.0, "best-test", "native", "fp32", "released"),
+        "paper": ("listed", 0.0, "best-test", "native", "fp32", "as-released"),
+        "paper80": ("random80", 0.0, "best-test", "native", "fp32", "as-released"),
         "clean": ("default", 0.2, "best-val", "native", None, None),
         "grouped": ("grouped", 0.2, "best-val", "native", None, None),
     }
