@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 LatentKind = Literal["image", "mask"]
 """What a tokenizer encodes for a training batch."""
 
-PRESETS = ("light", "minimal")
-"""Names of a method's presets: settings for less work, without downloads. "minimal" adds its own
-entries to those of "light"."""
+PRESETS = ("light", "minimal", "as-released")
+"""Names of a method's presets. "light": settings for less work, without downloads; "minimal" adds its
+own entries to those of "light". "as-released": what the released code does where the default is
+another."""
 
 
 class Settings(Frozen):
@@ -100,7 +101,9 @@ class MethodSpec:
     summary, citation, upstream, licence: what `bench describe` prints.
     count_explanation: why the exact count differs from the paper's printed one, if it does.
     reduced: settings under which the contract test can overfit on a CPU in seconds.
-    presets: settings for profiles that ask for less work without downloads, by a name of `PRESETS`.
+    presets: settings that a profile or a protocol asks for, by a name of `PRESETS`.
+    weights_setting: the setting that names pretrained initial weights, where the method has one;
+    None or "none" there means random.
     """
 
     name: str
@@ -119,9 +122,10 @@ class MethodSpec:
     count_explanation: str = ""
     reduced: dict[str, Any] = field(default_factory=dict)
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    weights_setting: str = "pretrained"
 
     def preset(self, name: str | None) -> dict[str, Any]:
-        """The settings that a profile's preset changes; {} for None and where nothing is declared.
+        """The settings that a preset changes; {} for None and where nothing is declared.
 
         Raises BenchError for a name that is not in `PRESETS`.
         """

@@ -2,9 +2,9 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from bench.core.errors import BenchError, faults, unknown_name
 from bench.core.frozen import Frozen
@@ -20,16 +20,31 @@ class Protocol(Frozen):
     validation, by group. selection: which epoch's weights are scored. recipe: "shared" for one
     recipe for all, "native" for each method's own. external_subset: which cases of a foreign test
     dataset are scored, its "test" part or "all".
+    precision: overrules the profile's; None leaves it. preset: method settings that come with the
+    protocol; those of the profile's preset overrule them. budget: training images that every cell
+    sees, augmented copies counted each; None for the recipe's own length.
     """
 
     name: str
     title: str
-    split: Literal["default", "published", "imported", "random80", "grouped"]
+    split: Literal["default", "listed", "published", "imported", "random80", "grouped"]
     split_seed: int = 0
     val_share: float = Field(ge=0, lt=1)
     selection: Selection
     recipe: Literal["shared", "native"]
     external_subset: Literal["test", "all"] = "test"
+    precision: Literal["fp32", "bf16"] | None = None
+    preset: Literal["as-released"] | None = None
+    budget: int | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _validates_where_it_selects(self) -> Self:
+        if self.selection == "best-val" and self.val_share == 0:
+            raise ValueError(
+                f"protocol {self.name!r} selects the epoch on validation cases (best-val) and holds "
+                "none out (val_share 0). Give val_share above 0, or another selection"
+            )
+        return self
 
 
 class Profile(Frozen):

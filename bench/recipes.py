@@ -1,8 +1,8 @@
 """How a method is trained, as data: the shared recipe, and the type of every native one."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bench.core.frozen import Frozen
 
@@ -45,6 +45,21 @@ class Recipe(Frozen):
     grad_clip: float | None = Field(None, gt=0)  # max norm
     foreground_share: float = Field(0.0, ge=0, le=1)  # of each batch forced to hold foreground
     patience: int | None = Field(None, gt=0)  # epochs without a better validation DSC
+
+    on_dataset: dict[str, dict[str, Any]] = {}  # dataset -> the fields that differ there
+
+    @model_validator(mode="after")
+    def _fields_on_datasets(self) -> "Recipe":
+        wrong = {name for changes in self.on_dataset.values() for name in changes}
+        wrong -= set(type(self).model_fields)
+        if wrong:
+            raise ValueError(f"on_dataset changes {sorted(wrong)}, which no recipe has")
+        return self
+
+    def on(self, dataset: str) -> "Recipe":
+        """This recipe as its authors train on `dataset`."""
+        changes = self.on_dataset.get(dataset, {})
+        return self.model_copy(update=changes | {"on_dataset": {}})
 
     def shortened(self, epochs: int) -> "Recipe":
         """This recipe over `epochs` passes of the data, its schedule scaled along.

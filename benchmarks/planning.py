@@ -64,7 +64,14 @@ def store(request: CellRequest, sources: Sources, cells: Path) -> None:
         train=request.train, protocol="clean", selection="best-val", recipe="shared",
         seed=request.seed, profile="paper", epochs=SHARED.epochs, image_size=224,
     )  # fmt: skip
-    resolution = Resolution(key=key, recipe=SHARED, network_size=224, title="UNet", family="CNN")
+    resolution = Resolution(
+        key=key,
+        recipe=SHARED,
+        network_size=224,
+        title="UNet",
+        family="CNN",
+        initial_weights="random",
+    )
     inputs = training_inputs(request, resolution, sources)
     record = CellRecord(
         id=cell_id(key, inputs), status="done", key=key, request=request_digest(request),

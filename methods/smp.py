@@ -82,6 +82,7 @@ def family(rest: str) -> MethodSpec:
         upstream=f"segmentation_models.pytorch {smp.__version__}, timm {timm.__version__}",
         licence="MIT",
         settings=SmpSettings,
+        weights_setting="weights",
         size=SizeRule(multiple=_size_multiple(architecture, encoder)),
     )
 

@@ -41,6 +41,12 @@ SCRATCH = {"pretrained": "none"}
 FEW_STEPS = {"sampler": "ddim", "samples": 1, "ensemble": "mean"}
 
 
+def test_the_release_of_gms_adds_noise_and_no_other_preset_has_it():
+    gms = get_method("gms")
+    assert gms.preset("as-released") == {"latent_noise": "as-released"}
+    assert "latent_noise" not in gms.preset("minimal")
+
+
 def test_presets_of_the_shipped_methods():
     declared = {
         name: (get_method(name).preset("light"), get_method(name).preset("minimal"))

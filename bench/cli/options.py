@@ -139,9 +139,17 @@ def choose_profile(name: str | None, data: Path | None, **changes: Any) -> Profi
 
 
 def choose_protocol(name: str, **changes: Any) -> Protocol:
-    """The named protocol with the given fields changed."""
+    """The named protocol with the given fields changed; None leaves a field."""
     given = {key: value for key, value in changes.items() if value is not None}
     return Protocol.model_validate(get_protocol(name).model_dump() | given)
+
+
+def refuse_two_lengths(epochs: int | None, budget: int | None) -> None:
+    """BenchError for --epochs beside --budget: each sets the length of every run."""
+    if epochs is not None and budget is not None:
+        raise BenchError(
+            f"--epochs {epochs} and --budget {budget} both set the length of every run. Give one."
+        )
 
 
 def overrides(
@@ -150,6 +158,7 @@ def overrides(
     seed_text: str,
     tokenizer: str | None,
     assigned: list[str] | None,
+    precision: Precision | None = None,
 ) -> Overrides:
     """The command line's narrowing of a matrix; `--methods all` is every registered method."""
     from bench.registry import plain_method_names
@@ -163,4 +172,5 @@ def overrides(
         settings=settings,
         tokenizer=tokenizer,
         recipe=recipe,
+        precision=precision,
     )

@@ -33,11 +33,14 @@ def run(
     ] = None,
     seeds: Annotated[str, typer.Option(help="0,1,2 or 0-4.")] = "0",
     protocol: Annotated[
-        str, typer.Option(help="paper, clean, grouped or FILE.toml:NAME.")
+        str, typer.Option(help="paper, paper80, clean, grouped or FILE.toml:NAME.")
     ] = "clean",
     recipe: Annotated[
         Literal["shared", "native"] | None,
-        typer.Option(help="shared or native; the protocol's if left out."),
+        typer.Option(
+            help="native: each method's own. shared: GMS's optimizer, schedule and augmentation for "
+            "every method, the others not tuned for it. Default: the protocol's."
+        ),
     ] = None,
     profile: Annotated[
         str | None, typer.Option(help="demo, paper, smoke or FILE.toml:NAME.")
@@ -45,6 +48,10 @@ def run(
     data: opt.Data = None,
     out: opt.Out = Path("results"),
     epochs: Annotated[int | None, typer.Option(min=1, help="Length of every run.")] = None,
+    budget: Annotated[
+        int | None,
+        typer.Option(min=1, help="Training images that every run sees; sets its epochs."),
+    ] = None,
     image_size: Annotated[int | None, typer.Option(min=32, help="Side of the pictures.")] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="NAME or NAME@LOCATION for every cell.")
@@ -69,16 +76,16 @@ def run(
     """Run every missing cell of a matrix, then print its tables and draw its figures."""
     use_plugin_files(plugin or [])
     folder = data_root(data)
+    opt.refuse_two_lengths(epochs, budget)
     chosen = opt.choose_profile(
-        profile, folder, epochs=epochs, image_size=image_size, precision=precision,
-        channels_last=channels_last, compile=compile_,
+        profile, folder, epochs=epochs, image_size=image_size, channels_last=channels_last,
+        compile=compile_,
     )  # fmt: skip
-    rules = opt.choose_protocol(protocol, recipe=recipe, external_subset=subset)
+    rules = opt.choose_protocol(protocol, recipe=recipe, external_subset=subset, budget=budget)
     asked = get_matrix(matrix)
     require_editions(asked.tables)
-    requests = expand(
-        asked, opt.overrides(methods, datasets, seeds, tokenizer, assigned), rules, chosen
-    )
+    narrowed = opt.overrides(methods, datasets, seeds, tokenizer, assigned, precision)
+    requests = expand(asked, narrowed, rules, chosen)
     sources = Sources(chosen, folder, card or [])
     devices, threads = _devices(device, jobs)
     options = RunOptions(out, folder, tuple(card or ()), devices, threads)
@@ -135,8 +142,10 @@ def _announce(tasks: list[Task]) -> None:
     words = [f"{count['done']} of {len(tasks)} cells are done"]
     words += [f"{count['train']} to train"] if count["train"] else []
     words += [f"{count['score']} to score"] if count["score"] else []
-    words += [f"{count['unavailable']} without data"] if count["unavailable"] else []
+    words += [f"{count['unavailable']} unavailable"] if count["unavailable"] else []
     console.print(", ".join(words) + ".")
+    for reason in dict.fromkeys(task.reason for task in tasks if task.state == "unavailable"):
+        console.print(f"[red]unavailable[/]: {escape(reason)}", highlight=False)
 
 
 def _run(tasks: list[Task], options: RunOptions, sources: Sources) -> None:

@@ -19,16 +19,24 @@ from bench.data.publisher import PublisherMetadata
 Progress = Callable[[int, int], None]
 
 
-class Incomplete(Exception):
-    """A case whose masks cannot all be joined; the text says why."""
+@dataclass(frozen=True)
+class JoinedMask:
+    """mask: the OR of a case's mask files, bool (H, W). files: how many were joined. dropped: a
+    remark on each file that was not, because its size is not the image's."""
+
+    mask: NDArray[np.bool_]
+    files: int
+    dropped: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class WrittenCase:
-    """One case as written. foreground: pixels of its joined mask."""
+    """One case as written. foreground: pixels of its joined mask; the rest as in `JoinedMask`."""
 
     case: Case
     foreground: int
+    joined: int
+    dropped: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -47,48 +55,42 @@ class Writer:
 
     def write_all(
         self, cases: list[CaseFiles], workers: int, progress: Progress | None
-    ) -> tuple[list[WrittenCase], list[tuple[str, str]]]:
-        """(cases written, (case id, why) of those that are incomplete).
-
-        Raises BenchError naming up to ten files that are bad.
-        """
+    ) -> list[WrittenCase]:
+        """The cases written. Raises BenchError naming up to ten files that are bad."""
         (self.folder / "images").mkdir(parents=True)
         (self.folder / "masks").mkdir()
         written: list[WrittenCase] = []
-        incomplete: list[tuple[str, str]] = []
         faults: list[str] = []
         for done, result in enumerate(in_order(self._attempt, cases, workers), start=1):
             if isinstance(result, WrittenCase):
                 written.append(result)
-            elif isinstance(result, Incomplete):
-                incomplete.append((cases[done - 1].case_id, str(result)))
             else:
                 faults.append(str(result))
             if progress:
                 progress(done, len(cases))
         if faults:
             raise _bad(faults)
-        return written, incomplete
+        return written
 
-    def _attempt(self, files: CaseFiles) -> WrittenCase | Incomplete | PixelError:
+    def _attempt(self, files: CaseFiles) -> WrittenCase | PixelError:
         """The outcome as a value, so that one bad case does not hide the next."""
         try:
             return self._write(files)
-        except (Incomplete, PixelError) as error:
+        except PixelError as error:
             return error
 
     def _write(self, files: CaseFiles) -> WrittenCase:
         image = self._load(files.image)
-        mask = self._joined(files, image.size)
+        joined = self._joined(files, image.size)
         name = files.case_id + PurePosixPath(files.image).suffix.lower()
         shutil.copyfile(self.match.files[files.image], self.folder / "images" / name)
-        Image.fromarray(mask).save(self.folder / "masks" / f"{files.case_id}.png")
-        return WrittenCase(self._case(files, name, image, mask), int(mask.sum()))
+        Image.fromarray(joined.mask).save(self.folder / "masks" / f"{files.case_id}.png")
+        case = self._case(files, name, image, joined)
+        return WrittenCase(case, int(joined.mask.sum()), joined.files, joined.dropped)
 
-    def _case(
-        self, files: CaseFiles, name: str, image: Image.Image, mask: NDArray[np.bool_]
-    ) -> Case:
-        remarks = [f"{len(files.masks)} masks joined"] if len(files.masks) > 1 else []
+    def _case(self, files: CaseFiles, name: str, image: Image.Image, joined: JoinedMask) -> Case:
+        remarks = [f"{joined.files} masks joined"] if joined.files > 1 else []
+        remarks += joined.dropped
         if self.rescale:
             remarks.append("mask brought to the image's size where it had another")
         if orientation(image) != 1:
@@ -102,7 +104,7 @@ class Writer:
             width=image.width,
             height=image.height,
             image_sha256=pixel_hash(to_rgb(image)),
-            mask_sha256=pixel_hash(mask),
+            mask_sha256=pixel_hash(joined.mask),
             remarks=tuple(remarks),
         )
 
@@ -112,23 +114,22 @@ class Writer:
         except PixelError as error:
             raise PixelError(f"{path} {error}") from error
 
-    def _joined(self, files: CaseFiles, size: tuple[int, int]) -> NDArray[np.bool_]:
-        """The OR of all masks, bool (H, W)."""
+    def _joined(self, files: CaseFiles, size: tuple[int, int]) -> JoinedMask:
+        """The OR of the masks that have their image's size; PixelError where none has."""
         stored = {path: self._load(path) for path in files.masks}
-        misfits = [
+        fitting = {path: mask for path, mask in stored.items() if self._fits(mask, size)}
+        misfits = tuple(
             f"{path} is {mask.width} x {mask.height} pixels and its image {files.image} "
-            f"{size[0]} x {size[1]}; a mask must have its image's size"
+            f"{size[0]} x {size[1]}"
             for path, mask in stored.items()
-            if not self._fits(mask, size)
-        ]
-        if misfits and len(misfits) < len(stored):
-            raise Incomplete("; ".join(misfits))
-        if misfits:
-            raise PixelError("; ".join(misfits))
+            if path not in fitting
+        )
+        if misfits and not fitting:
+            raise PixelError(f"{'; '.join(misfits)}; a mask must have its image's size")
         joined = np.zeros(size[::-1], bool)
-        for path, mask in stored.items():
+        for path, mask in fitting.items():
             joined |= _resized(self._foreground(path, mask), size)
-        return joined
+        return JoinedMask(joined, len(fitting), tuple(f"mask dropped: {why}" for why in misfits))
 
     def _fits(self, mask: Image.Image, size: tuple[int, int]) -> bool:
         if not self.rescale:

@@ -36,6 +36,7 @@ class PrepareReport:
     """The outcome of `prepare`.
 
     joined: cases with several masks. empty: cases whose mask has no foreground.
+    dropped: (case, which of its masks was left out, because its size is not the image's).
     left_out: (case, reason). grouped: cases with a known patient or lesion (`unit`), of `groups`.
     warnings: what a user should look at; `lines` prints them first.
     """
@@ -49,6 +50,7 @@ class PrepareReport:
     published_splits: dict[str, int]
     joined: tuple[str, ...]
     empty: tuple[str, ...]
+    dropped: tuple[tuple[str, str], ...]
     left_out: LeftOut
     unit: str
     groups: int
@@ -99,8 +101,8 @@ def prepare(
     include_all: keep the classes that the card leaves out. leave_out: ids of cases the user does
     without. mask_rule: "> 0" or "> 127" instead of the card's. progress: called with (cases done,
     cases).
-    A case with several masks of which only some have the image's size is left out with a warning:
-    its ground truth cannot be completed, and no other case suffers from it.
+    Of a case with several masks, those whose size is not the image's are dropped with a warning that
+    names the case; a case without any mask that fits is refused.
     Everything is built beside its place and renamed at the end; on any error nothing stays, and a
     dataset prepared earlier stays as it was.
     Raises BenchError for a wrong folder, missing masks, files that cannot be decoded, masks of
@@ -115,9 +117,9 @@ def prepare(
         kept, left_out = _choose(card, match, metadata, include_all, leave_out or ())
         rule = mask_rule or match.layout.mask_rule or card.mask_rule
         writer = Writer(match, metadata, rule, card.masks_rescaled, workspace / "new")
-        written, incomplete = writer.write_all(kept, workers, progress)
-        report = _report(card, writer, written, (*left_out, *incomplete))
-        warnings = _warnings(card, match, report, include_all, incomplete)
+        written = writer.write_all(kept, workers, progress)
+        report = _report(card, writer, written, tuple(left_out))
+        warnings = _warnings(card, match, report, include_all)
         warnings += [*metadata.warnings, *_turned(written), *_shrunk(card, written)]
         report = replace(report, warnings=tuple(warnings))
         _write_index(card, report, written)
@@ -169,13 +171,6 @@ def _report(
     card: Card, writer: Writer, written: list[WrittenCase], left_out: LeftOut
 ) -> PrepareReport:
     cases = [one.case for one in written]
-    if not cases:
-        raise BenchError(
-            f"No case of {card.name} can be used: {left_out[0][1]}. Get the dataset again from "
-            f"{card.access.page}."
-        )
-    ids = {case.id for case in cases}
-    several = [case.case_id for case in writer.match.cases if len(case.masks) > 1]
     return PrepareReport(
         dataset=card.name,
         folder=writer.folder,
@@ -184,8 +179,9 @@ def _report(
         cases=len(cases),
         classes=_count(case.class_ for case in cases),
         published_splits=_count(case.published_split for case in cases),
-        joined=tuple(case_id for case_id in several if case_id in ids),
+        joined=tuple(one.case.id for one in written if one.joined > 1),
         empty=tuple(one.case.id for one in written if one.foreground == 0),
+        dropped=tuple((one.case.id, why) for one in written for why in one.dropped),
         left_out=left_out,
         unit=card.groups.unit if card.groups else "",
         groups=len({case.group for case in cases if case.group}),
@@ -199,14 +195,8 @@ def _count(values: Iterable[str | None]) -> dict[str, int]:
     return dict(sorted(Counter(value for value in values if value is not None).items()))
 
 
-def _warnings(
-    card: Card,
-    match: Match,
-    report: PrepareReport,
-    include_all: bool,
-    incomplete: list[tuple[str, str]],
-) -> list[str]:
-    warnings = [f"case {case_id} is left out: {why}" for case_id, why in incomplete]
+def _warnings(card: Card, match: Match, report: PrepareReport, include_all: bool) -> list[str]:
+    warnings = [f"case {case_id} keeps its other masks; {why}" for case_id, why in report.dropped]
     if card.expected and not include_all:
         warnings += _miscounts(card, report)
     if match.spare_masks:

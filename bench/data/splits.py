@@ -14,14 +14,15 @@ from bench.core.errors import BenchError, unknown_name
 from bench.core.files import digest
 from bench.data.prepared import CaseIndex
 
-SCHEMES = ("default", "imported", "published", "random80", "grouped", "all-test")
+SCHEMES = ("default", "listed", "imported", "published", "random80", "grouped", "all-test")
 
 TEST_SHARE = 0.2
 
 
 @dataclass(frozen=True)
 class Split:
-    """Sorted, disjoint case ids. scheme: the one that was applied, never "default".
+    """Sorted, disjoint case ids. scheme: the one that was applied, never "default" or
+    "listed".
 
     hash: sha256 over dataset and lists, so two schemes that give the same lists share it.
     """
@@ -48,6 +49,7 @@ def make_split(index: CaseIndex, scheme: str, seed: int = 0, val_share: float = 
     published: the publisher's split: "train" trains, "val" validates, names that start with "test"
     test.
     imported: the user's lists (`bench data import-split`).
+    listed: imported, else published.
     default: imported, else published, else random80.
     random80: ceil(20 %) of the cases test, drawn by `seed`; groups may be torn.
     grouped: groups drawn by `seed` up to 20 % of the cases test; no group on two sides.
@@ -61,8 +63,8 @@ def make_split(index: CaseIndex, scheme: str, seed: int = 0, val_share: float = 
         raise ValueError(f"val_share {val_share} is not in [0, 1)")
     if scheme not in SCHEMES:
         raise unknown_name("split scheme", scheme, SCHEMES)
-    if scheme == "default":
-        scheme = _default(index)
+    if scheme in ("default", "listed"):
+        scheme = _first_available(index, scheme)
     train, val, test = _SIDES[scheme](index, seed)
     if val and not val_share:
         train, val = train | val, set()
@@ -83,10 +85,19 @@ def shared_groups(index: CaseIndex, split: Split) -> tuple[str, ...]:
 Sides = tuple[set[str], set[str], set[str]]
 
 
-def _default(index: CaseIndex) -> str:
+def _first_available(index: CaseIndex, scheme: str) -> str:
+    """The scheme that "default" or "listed" means for these cases."""
     if index.imported:
         return "imported"
-    return "published" if any(index.published_splits) else "random80"
+    if any(index.published_splits):
+        return "published"
+    if scheme == "default":
+        return "random80"
+    raise BenchError(
+        f"{index.dataset} has neither imported lists nor a published split here, and this protocol "
+        f"takes nothing else. Import the lists: bench data import-split {index.dataset} FILE. Or "
+        "choose another protocol: --protocol paper80 draws a random 80/20 split."
+    )
 
 
 def _published(index: CaseIndex, seed: int) -> Sides:

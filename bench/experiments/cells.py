@@ -48,7 +48,7 @@ class TokenizerKey(Frozen):
 class CellRequest(Frozen):
     """What a matrix asks for: one training, and the test sets to score it on.
 
-    settings: the method settings that the user states; they overrule those of the profile's preset.
+    settings: the method settings that the user states; they overrule those of the presets.
     tokenizer: NAME, NAME@LOCATION, or a role of the profile ("continuous", "discrete"); None takes
     the method's own role. recipe: changes to the recipe's fields.
     """
@@ -75,7 +75,8 @@ class CellRequest(Frozen):
 class CellKey(Frozen):
     """The coordinates of a cell: what tables select and compare by.
 
-    settings: all settings of the method. preset: those among them that the profile's preset gave.
+    settings: all settings of the method. preset: those among them that a preset gave, the
+    profile's or the protocol's.
     changed: those that differ from the method's defaults. recipe: its name; the recipe itself is in
     the record.
     """

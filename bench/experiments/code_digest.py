@@ -51,7 +51,13 @@ def scoring_code() -> str:
 def resolving_code(source: Path) -> str:
     """sha256 of the code that turns a request into settings and a recipe: the method's files with
     their defaults, and the harness's own."""
-    harness = ("recipes.py", "contracts.py", "protocols.py", "experiments/resolve.py")
+    harness = (
+        "recipes.py",
+        "contracts.py",
+        "protocols.py",
+        "experiments/resolve.py",
+        "experiments/lengths.py",
+    )
     own = _of_roots((source,), (), everything=True)
     return digest([own, *(_text_digest(PACKAGE / name) for name in harness)])
 

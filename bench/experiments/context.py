@@ -16,8 +16,10 @@ from bench.core.memory import peak_bytes, start_peak
 from bench.core.paths import cache_root
 from bench.core.provenance import environment
 from bench.data.arrays import CaseArrays
+from bench.data.splits import Split
 from bench.experiments.cells import WEIGHTS, CellRecord, CellRequest, TestSet
 from bench.experiments.identity import Resolution, chosen_tokenizer
+from bench.experiments.lengths import images_per_epoch
 from bench.experiments.messages import Epoch, Job, Progress, Step
 from bench.experiments.predictions import Predictions
 from bench.experiments.resolve import resolve
@@ -76,7 +78,7 @@ class CellContext:
     def __init__(self, job: Job) -> None:
         assert job.folder is not None
         self.job, self.request, self.folder = job, job.request, job.folder
-        self.spec, settings, self.resolution = resolve(job.request)
+        self.spec, settings, self.resolution = resolve(job.request, job.train_cases)
         profile = job.request.profile
         self.engine = Engine(
             torch.device(job.device), profile.precision, profile.channels_last, profile.compile
@@ -172,15 +174,35 @@ class CellContext:
             "request": self.request.model_dump(mode="json"),
             "count_explanation": self.spec.count_explanation,
             "selected_epoch": trained.epoch,
+            "initial_weights": self.resolution.initial_weights,
+            "images_seen": images_per_epoch(self.resolution.recipe, len(split.train))
+            * len(trained.history),
             "optimism": optimism(trained.history),
             "cards": self.sources.card_hashes(),
-            "split": {"scheme": split.scheme, "seed": split.seed} | sides,
+            "split": {"scheme": split.scheme, "seed": split.seed} | sides | self._origin(split),
             "precision": self.engine.precision,
+            "tf32": _tf32(self.engine.device),
             "channels_last": self.engine.channels_last,
             "compile": self.engine.compile,
             "threads": torch.get_num_threads(),
             "latent_cache": None if latents is None else latents.counts(),
         }
+
+    def _origin(self, split: Split) -> dict[str, str]:
+        """The file that an imported split comes from."""
+        imported = self.sources.index(self.request.train).imported
+        return {"origin": imported.origin} if split.scheme == "imported" and imported else {}
+
+
+def _tf32(device: torch.device) -> list[str]:
+    """The operations that torch may compute in TF32 where float32 is asked for: none on a CPU."""
+    if device.type != "cuda":
+        return []
+    allowed = {
+        "convolution": torch.backends.cudnn.allow_tf32,
+        "matmul": torch.backends.cuda.matmul.allow_tf32,
+    }
+    return [name for name, used in allowed.items() if used]
 
 
 def optimism(history: list[dict[str, float]]) -> float | None:

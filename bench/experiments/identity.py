@@ -34,7 +34,7 @@ class Resolution(Frozen):
     """What a request means once the method's code has filled in its defaults.
 
     key: the cell's coordinates. recipe: all its fields. network_size: side in px of the images that
-    the network gets.
+    the network gets. initial_weights: "random" or "pretrained: NAME", for readers of tables.
     """
 
     key: CellKey
@@ -42,6 +42,7 @@ class Resolution(Frozen):
     network_size: int
     title: str
     family: str
+    initial_weights: str
 
 
 def requested_inputs(request: CellRequest, sources: Sources) -> dict[str, str]:

@@ -64,10 +64,9 @@ def run_job(job: Job, report: Report) -> Resolved | Finished:
 def resolve_job(job: Job) -> Resolved:
     """Fill in a request's defaults and build its method once, so that every mistake shows early."""
     from bench.experiments.context import require_buildable
-    from bench.experiments.resolve import require_batch, resolve
+    from bench.experiments.resolve import resolve
 
-    spec, settings, resolution = resolve(job.request)
-    require_batch(resolution, job.train_cases)
+    spec, settings, resolution = resolve(job.request, job.train_cases)
     require_buildable(job.request, spec, settings, resolution)
     return Resolved(resolution=resolution)
 

@@ -126,7 +126,10 @@ class Matrix(Frozen):
 
 
 class Overrides(Frozen):
-    """What the command line narrows or replaces; empty means: as the matrix says."""
+    """What the command line narrows or replaces; empty means: as the matrix says.
+
+    precision: overrules that of protocol and profile.
+    """
 
     methods: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
@@ -134,6 +137,7 @@ class Overrides(Frozen):
     settings: dict[str, Any] = {}
     tokenizer: str | None = None
     recipe: dict[str, Any] = {}
+    precision: Literal["fp32", "bf16"] | None = None
 
 
 def matrix_names() -> list[str]:
@@ -214,8 +218,11 @@ def expand(
 ) -> list[CellRequest]:
     """The matrix's cells under the overrides, each training once with all its test sets.
 
+    Their profile holds the precision that applies: the overrides', else the protocol's, else its own.
     Raises BenchError when the overrides leave nothing.
     """
+    precision = overrides.precision or protocol.precision or profile.precision
+    profile = profile.model_copy(update={"precision": precision})
     requests = [
         CellRequest(
             method=method,

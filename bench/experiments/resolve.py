@@ -4,35 +4,41 @@ Importing a method imports torch, so this runs in workers; planning reads what a
 resolution of the same request left in a record.
 """
 
+from pathlib import PurePath
 from typing import Any
 
 from bench.contracts import MethodSpec, Settings
 from bench.core.errors import BenchError
 from bench.core.frozen import validated
-from bench.experiments.cells import CellKey, CellRequest
+from bench.experiments.cells import CellKey, CellRequest, TokenizerKey
 from bench.experiments.identity import Resolution, tokenizer_key
+from bench.experiments.lengths import epochs_of_budget, require_batch
 from bench.recipes import SHARED, Recipe
 from bench.registry import get_method
 
 
-def resolve(request: CellRequest) -> tuple[MethodSpec, Settings, Resolution]:
+def resolve(request: CellRequest, train_cases: int) -> tuple[MethodSpec, Settings, Resolution]:
     """The method's spec, its validated settings, and the cell's resolution.
 
-    Raises BenchError for unknown methods, settings, recipe fields and tokenizers.
+    train_cases: how many cases the split trains on.
+    Raises BenchError for unknown methods, settings, recipe fields and tokenizers, and for a batch
+    larger than the training cases.
     """
     spec = get_method(request.method)
-    preset = spec.preset(request.profile.preset)
+    tokenizer = tokenizer_key(spec, request)
+    preset = _preset(spec, request, tokenizer)
     what = f"method {request.method!r}"
     settings = validated(spec.settings, preset | request.settings, what)
     defaults = spec.settings().model_dump(mode="json")
     values = settings.model_dump(mode="json")
-    recipe = _recipe(spec, request)
+    recipe = _recipe(spec, request, train_cases)
+    require_batch(recipe, train_cases)
     key = CellKey(
         method=request.method,
         settings=values,
         preset=_as_stored(spec, preset, what),
         changed={k: v for k, v in values.items() if v != defaults[k]},
-        tokenizer=tokenizer_key(spec, request),
+        tokenizer=tokenizer,
         train=request.train,
         protocol=request.protocol.name,
         selection=request.protocol.selection,
@@ -49,8 +55,22 @@ def resolve(request: CellRequest) -> tuple[MethodSpec, Settings, Resolution]:
         network_size=spec.size.fit(wanted or request.profile.image_size),
         title=spec.title,
         family=spec.family,
+        initial_weights=_initial_weights(spec, values),
     )
     return spec, settings, resolution
+
+
+def _preset(
+    spec: MethodSpec, request: CellRequest, tokenizer: TokenizerKey | None
+) -> dict[str, Any]:
+    """The settings of the protocol's preset, under those of the profile's.
+
+    The protocol's holds with the kind of tokenizer that the method's authors use: their code says
+    nothing of another.
+    """
+    own_kind = tokenizer is None or tokenizer.role == tokenizer.default_role
+    released = spec.preset(request.protocol.preset) if own_kind else {}
+    return released | spec.preset(request.profile.preset)
 
 
 def _as_stored(spec: MethodSpec, preset: dict[str, Any], what: str) -> dict[str, Any]:
@@ -59,10 +79,31 @@ def _as_stored(spec: MethodSpec, preset: dict[str, Any], what: str) -> dict[str,
     return {name: values[name] for name in preset}
 
 
-def _recipe(spec: MethodSpec, request: CellRequest) -> Recipe:
-    recipe = spec.recipe if request.protocol.recipe == "native" else SHARED
-    if request.profile.epochs is not None:
-        recipe = recipe.shortened(request.profile.epochs)
+def _initial_weights(spec: MethodSpec, settings: dict[str, Any]) -> str:
+    """ "random", or "pretrained: NAME" by the setting that names them; the file's name of a path."""
+    named = settings.get(spec.weights_setting)
+    return "random" if named in (None, "none") else f"pretrained: {PurePath(str(named)).name}"
+
+
+def _recipe(spec: MethodSpec, request: CellRequest, train_cases: int) -> Recipe:
+    """The recipe that runs: the protocol's, at the budget's, the profile's or its own length, with
+    the changes of profile and user."""
+    native = request.protocol.recipe == "native"
+    recipe = spec.recipe.on(request.train) if native else SHARED
+    epochs = request.profile.epochs
+    if request.protocol.budget is not None:
+        if {"epochs", "steps_per_epoch"} & request.recipe.keys():
+            raise BenchError(
+                "A budget of images sets the epochs of every recipe. Leave recipe.epochs and "
+                "recipe.steps_per_epoch out, or leave the budget out."
+            )
+        changed = _changed(recipe, request)
+        epochs = epochs_of_budget(request.protocol.budget, changed, train_cases)
+    return _changed(recipe if epochs is None else recipe.shortened(epochs), request)
+
+
+def _changed(recipe: Recipe, request: CellRequest) -> Recipe:
+    """The recipe with the profile's and then the user's changes, and a name that says so."""
     for changes, name in (
         (request.profile.recipe, f"{recipe.name}, as in profile {request.profile.name}"),
         (request.recipe, f"{recipe.name}, changed"),
@@ -71,14 +112,3 @@ def _recipe(spec: MethodSpec, request: CellRequest) -> Recipe:
             values = recipe.model_dump() | {"name": name} | changes
             recipe = validated(Recipe, values, f"recipe {recipe.name!r}")
     return recipe
-
-
-def require_batch(resolution: Resolution, train_cases: int) -> None:
-    """BenchError when a batch is larger than the training cases."""
-    size = resolution.recipe.batch_size
-    if size > train_cases:
-        raise BenchError(
-            f"Recipe {resolution.recipe.name!r} takes batches of {size}, but {resolution.key.train} "
-            f"has {train_cases} training cases under this split. Set a smaller batch: --set "
-            f"recipe.batch_size={train_cases}."
-        )

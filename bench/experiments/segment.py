@@ -41,7 +41,7 @@ def segment_files(folder: Path, images: Iterable[Path], out: Path, device: str) 
         raise BenchError("Two images share a name, so their masks would. Segment them apart.")
     pictures = [_read(file) for file in files]
     request = CellRequest.model_validate(record.provenance["request"])
-    spec, settings, resolution = resolve(request)
+    spec, settings, resolution = resolve(request, record.provenance["split"]["train"])
     engine = Engine(torch.device(device), record.provenance["precision"])
     method, _ = built(request, spec, settings, resolution, engine, load_weights=False)
     load_own_state(method, load_file(folder / WEIGHTS))

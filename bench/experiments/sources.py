@@ -83,7 +83,7 @@ class Sources:
         return self._splits[dataset, *rule]
 
     def training_split(self, dataset: str, protocol: Protocol) -> Split:
-        """The same; BenchError when it has no training case."""
+        """The same, for training: BenchError when a side of it is empty that the protocol needs."""
         split = self.split(dataset, protocol)
         if not split.train:
             raise BenchError(
@@ -91,13 +91,31 @@ class Sources:
                 + ("it is an external test set." if self.card(dataset).external else "all test.")
                 + " Train on another dataset and test on this one."
             )
+        if not split.test:
+            raise BenchError(
+                f"{dataset} has no test cases under split {split.scheme!r}; a split needs both "
+                f"sides. Import lists that name test cases: bench data import-split {dataset} FILE."
+            )
+        if protocol.selection == "best-val" and not split.val:
+            raise BenchError(
+                f"{dataset} has no validation cases under split {split.scheme!r}, and protocol "
+                f"{protocol.name!r} selects the epoch on them (best-val). Take more cases, or a "
+                "protocol with another selection rule."
+            )
         return split
 
     def test_cases(self, test: TestSet, protocol: Protocol) -> tuple[str, ...]:
-        """The case ids that a test set scores."""
+        """The case ids that a test set scores; BenchError when there is none."""
         if test.subset == "all":
-            return self.index(test.dataset).case_ids
-        return self.split(test.dataset, protocol).test
+            cases = self.index(test.dataset).case_ids
+        else:
+            cases = self.split(test.dataset, protocol).test
+        if not cases:
+            raise BenchError(
+                f"{test.dataset} has no cases in its subset {test.subset!r}, so nothing could be "
+                "scored. Prepare the dataset again, or score another one."
+            )
+        return cases
 
     def test_digest(self, test: TestSet, protocol: Protocol) -> str:
         """Digest of a test set's cases and their images and masks."""

@@ -152,6 +152,7 @@ def _resolution(record: CellRecord) -> Resolution:
         network_size=record.network_size,
         title=record.title,
         family=record.family,
+        initial_weights=record.provenance.get("initial_weights", ""),
     )
 
 

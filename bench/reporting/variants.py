@@ -11,7 +11,7 @@ from bench.experiments.cells import CellRecord
 class Variant:
     """A method with the settings that are not its defaults, and its tokenizer.
 
-    Settings that the profile's preset gave do not count. changes: JSON, keys sorted. own_role: the
+    Settings that a preset of profile or protocol gave do not count. changes: JSON, keys sorted. own_role: the
     tokenizer's role is the one that the method asks for.
     """
 

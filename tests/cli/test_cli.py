@@ -45,6 +45,11 @@ def test_a_value_outside_its_rule_is_refused_by_name(refused, option, value, rul
     assert rule in refused(*RUN, option, value)
 
 
+def test_a_length_and_a_budget_contradict(refused):
+    words = ("--profile", "smoke", "--epochs", "5", "--budget", "100")
+    assert "--epochs 5 and --budget 100 both set the length" in refused(*RUN, *words)
+
+
 def test_a_gpu_that_is_not_there_is_refused_before_any_cell(refused):
     words = refused(*RUN, "--device", "cpu,cuda:99")
     assert "--device cuda:99: torch sees" in words

@@ -21,6 +21,7 @@ from bench.data.cards import load_card
 from bench.data.import_split import import_split
 from bench.data.metadata import read_table
 from bench.data.prepare import prepare, read_index, status
+from bench.data.prepared import read_records
 
 
 def mask_of(data: Path, name: str, case: str) -> np.ndarray:
@@ -238,12 +239,34 @@ def test_bad_cases_can_be_left_out_by_name(tmp_path):
     refused(tmp_path / "2", source, r"No case of busi named 'benign_99'", leave_out=["benign_99"])
 
 
-def test_a_case_whose_second_mask_does_not_fit_is_left_out_loudly(tmp_path):
+def test_a_second_mask_that_does_not_fit_is_dropped_loudly_and_the_case_stays(tmp_path):
     source = make_busi(tmp_path)
-    square(0, 0, 3, width=30, height=16).save(source / "benign" / "benign (2)_mask_1.png")
+    square(0, 0, 3, width=30, height=16).save(source / "benign" / "benign (4)_mask_1.png")
     report = prepare(busi(), source, tmp_path / "data")
-    assert report.cases == 6 and not (tmp_path / "data/busi/masks/benign_2.png").exists()
-    assert "benign_2 is left out: benign/benign (2)_mask_1.png is 30 x 16" in report.warnings[0]
+    assert report.cases == 7 and report.joined == ("benign_2",)
+    assert mask_of(tmp_path / "data", "busi", "benign_4").sum() == 9  # of its first mask alone
+    why = "mask dropped: benign/benign (4)_mask_1.png is 30 x 16 pixels and its image"
+    ((case, remark),) = report.dropped
+    assert case == "benign_4" and remark.startswith(why)
+    assert report.lines()[0].startswith(f"WARNING: case benign_4 keeps its other masks; {why}")
+    (stored,) = [c for c in read_records(tmp_path / "data/busi").cases if c.id == "benign_4"]
+    assert stored.remarks == (remark,)
+
+
+def test_the_authors_lists_match_with_a_mask_dropped(tmp_path):
+    source = make_busi(tmp_path)
+    square(0, 0, 3, width=30, height=16).save(source / "benign" / "benign (4)_mask_1.png")
+    prepare(busi(), source, tmp_path / "data")
+    lists = tmp_path / "lists.json"
+    lists.write_text('{"train": ["benign_1"], "test": ["benign_4"]}')
+    assert import_split(tmp_path / "data", "busi", lists).foreign == ()
+
+
+def test_a_case_none_of_whose_masks_fit_is_refused(tmp_path):
+    source = make_busi(tmp_path)
+    for name in ("benign (2)_mask.png", "benign (2)_mask_1.png"):
+        square(0, 0, 3, width=30, height=16).save(source / "benign" / name)
+    refused(tmp_path, source, r"_mask.png is 30 x 16 .*; a mask must have its image's size")
 
 
 def test_two_copies_of_one_case(tmp_path):

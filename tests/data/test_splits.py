@@ -124,6 +124,14 @@ def test_default_falls_back_to_published_then_random80():
     assert make_split(index_of(5), "default").scheme == "random80"
 
 
+def test_listed_takes_imported_then_published_lists_and_nothing_else():
+    index = index_of(6, parts="ttttAA")
+    assert make_split(index, "listed").scheme == "published"
+    assert make_split(with_lists(index, "c005", "", "c000"), "listed", 0, 0).scheme == "imported"
+    with pytest.raises(BenchError, match="bench data import-split mine FILE"):
+        make_split(index_of(6), "listed")
+
+
 def test_all_test_is_for_external_sets():
     split = make_split(index_of(4), "all-test")
     assert (split.train, split.val, len(split.test)) == ((), (), 4)
@@ -161,7 +169,10 @@ def test_a_split_with_a_case_on_two_sides_cannot_be_built():
 
 def test_every_scheme_is_known_by_name():
     index = with_lists(index_of(40, parts="t" * 30 + "A" * 10), "c000 c001 c002", "", "c003")
-    assert {make_split(index, scheme).scheme for scheme in SCHEMES} == {*SCHEMES} - {"default"}
+    assert {make_split(index, scheme).scheme for scheme in SCHEMES} == {*SCHEMES} - {
+        "default",
+        "listed",
+    }
 
 
 # Literal sizes and sides

@@ -54,6 +54,7 @@ def test_a_run_stores_cells_tables_and_figures_and_the_next_run_trains_nothing(
     facts = record.provenance
     assert facts["packages"]["torch"] and facts["cards"] and facts["train_seconds"] > 0
     assert facts["split"] == {"scheme": "published", "seed": 0, "train": 8, "val": 2, "test": 4}
+    assert (facts["images_seen"], facts["initial_weights"], facts["tf32"]) == (8, "random", [])
     assert not (record.folder / "resume").exists()
     endings = {file.suffix for file in (tmp_path / "results").rglob("*") if file.is_file()}
     assert {".md", ".tex", ".csv", ".png", ".parquet", ".safetensors"} <= endings
@@ -207,7 +208,10 @@ def test_failing_cells_are_recorded_and_the_others_go_on(bench, tmp_path, tiny):
     "words, message",
     [
         (("--set", "widht=3"), "widht.*Known settings and defaults: width=4"),
-        (("--set", "recipe.batch_size=64"), "batches of 64, but busi has 8 training cases"),
+        (
+            ("--set", "recipe.batch_size=64"),
+            "busi.*batches of 64, but this split has 8 training cases",
+        ),
         (("--methods", "tinny"), "Did you mean 'tiny'"),
         (("--datasets", "stu"), "no cell for these overrides"),
         (("--protocol", "cleen"), "Did you mean 'clean'"),
@@ -234,9 +238,31 @@ def test_missing_data_is_a_visible_hole_never_a_phantom(bench, matrix, tiny, tmp
     words = ("run", "-m", matrix, "--plugin", tiny, "--data", tmp_path / "data")
     result = bench(*words, "--profile", "paper", "--device", "cpu")
     assert result.returncode == 1
-    assert "2 without data" in result.stdout
+    assert "2 unavailable" in result.stdout
     assert "bench data prepare busi" in result.stdout
     assert not (tmp_path / "results" / "cells").exists()
+
+
+def test_a_budget_sets_the_epochs_and_is_met(bench, matrix, tiny, tmp_path):
+    words = ("run", "-m", matrix, "--plugin", tiny, "--datasets", "busi", *SMOKE)
+    result = bench(*words, "--budget", 33)
+    assert result.returncode == 0, result.stderr
+    (record,) = cells(tmp_path)
+    assert record.key.epochs == len(record.history()) == 4  # 8 images an epoch, 32 nearest to 33
+    assert record.provenance["images_seen"] == 32
+    assert "Budget: 33 training images" in result.stdout
+    assert "1 of 1 cells are done" in bench(*words, "--budget", 33).stdout
+    assert "1 to train" in bench(*words, "--dry-run").stdout  # one epoch: another recipe
+
+
+def test_a_run_that_stops_early_counts_the_images_of_the_epochs_that_ran(
+    bench, matrix, tiny, tmp_path
+):
+    words = ("run", "-m", matrix, "--plugin", tiny, "--datasets", "busi", *SMOKE, "--epochs", 6)
+    result = bench(*words, "--set", "recipe.patience=2", "--set", "recipe.lr=1e-12")
+    assert result.returncode == 0, result.stderr
+    (record,) = cells(tmp_path)
+    assert (len(record.history()), record.provenance["images_seen"]) == (3, 24)
 
 
 def test_a_killed_run_resumes(bench, tiny, tmp_path, cache):

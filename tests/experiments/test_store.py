@@ -34,7 +34,7 @@ def sources(asked, **more) -> Sources:
 def stored(folder: Path, asked=None, shift: int = 0) -> CellRecord:
     """A cell as a run of the request leaves it, with made-up predictions: targets, moved aside."""
     asked = asked or request()
-    spec, _, resolution = resolve(asked)
+    spec, _, resolution = resolve(asked, 8)
     of = sources(asked)
     inputs = training_inputs(asked, resolution, of)
     place = folder / cell_id(resolution.key, inputs)
@@ -87,7 +87,7 @@ def test_a_changed_setting_is_not_found_under_the_default(tmp_path):
 
 
 def recipe_of(asked) -> Resolution:
-    return resolve(asked)[2]
+    return resolve(asked, 8)[2]
 
 
 CHANGES = {

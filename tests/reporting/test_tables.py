@@ -589,9 +589,11 @@ def test_the_footer_says_what_the_numbers_rest_on(tmp_path):
     )
     text = "\n".join(footer)
     for words in (
-        "Profile demo:",
-        "Protocol clean:",
-        "Selection rule best-val:",
+        "Profile demo, protocol clean, selection rule best-val, 96 x 96 px.",
+        (
+            "Selection rule best-val: the epoch with the best DSC on validation cases held out of train "
+            "is scored (BUSI)."
+        ),
         "px on the 96 x 96 grid",
         "one seed (0)",
         "Test cases: BUSI 3.",
@@ -617,10 +619,142 @@ def test_selection_on_test_says_so_in_words_and_prints_measured_optimism(tmp_pat
     assert "Measured optimism" in text and "mean 1.23 points over 1 cells" in text
 
 
+SPLIT = {"scheme": "published", "seed": 0, "train": 64, "val": 16, "test": 40}
+NAMES = {"busi": "BUSI", "bus": "BUS", "glas": "GlaS"}
+
+
+def test_the_footer_names_each_split_with_its_source_and_counts(tmp_path):
+    block = METHODS.model_copy(update={"datasets": ("busi", "glas")})
+    imported = SPLIT | {"scheme": "imported", "origin": "theirs.pkl", "train": 517, "val": 0}
+    cells = [
+        cell(tmp_path, train="busi", provenance={"split": imported}),
+        cell(tmp_path, train="glas", provenance={"split": SPLIT | {"seed": 3}}),
+    ]
+    assert (
+        "Split: BUSI: imported list theirs.pkl, seed 0, 517 train, 0 validation, 40 test; "
+        "GlaS: published list, seed 3, 64 train, 16 validation, 40 test."
+    ) in one(block, cells, titles=NAMES).footer
+    drawn = cell(tmp_path, train="bus", provenance={"split": SPLIT | {"scheme": "random80"}})
+    bus = METHODS.model_copy(update={"datasets": ("bus",)})
+    (line,) = [x for x in one(bus, [drawn], titles=NAMES).footer if x.startswith("Split")]
+    assert line == "Split: BUS: random 80/20, seed 0, 64 train, 16 validation, 40 test."
+
+
+@pytest.mark.parametrize(
+    "selection, side", [("best-test", "test cases"), ("best-val", "validation cases")]
+)
+def test_a_cross_domain_table_says_where_its_epoch_was_chosen(tmp_path, selection, side):
+    record = cell(tmp_path, dsc={"busi-test": 0.8, "bus-test": 0.6}, selection=selection)
+    (line,) = [
+        x for x in one(CROSS, [record], titles=NAMES).footer if "rule " + selection + ":" in x
+    ]
+    assert line == f"Selection rule {selection}: BUSI to BUS: chosen on the {side} of BUSI."
+
+
+def test_the_weights_of_the_last_epoch_are_chosen_nowhere(tmp_path):
+    footer = one(METHODS, [cell(tmp_path, selection="last")], titles=NAMES).footer
+    assert "Selection rule last: the weights after the last epoch are scored." in footer
+
+
+def test_the_footer_says_nothing_of_what_a_profile_usually_is(tmp_path):
+    text = " ".join(one(METHODS, [cell(tmp_path, profile="paper", image_size=64)]).footer)
+    assert "Profile paper, protocol clean, selection rule best-val, 64 x 64 px." in text
+    assert "224" not in text
+
+
+def test_the_shared_recipe_is_told_for_what_it_is_and_a_native_one_is_not(tmp_path):
+    words = "Recipe shared: GMS's published optimizer, schedule and augmentation for every method"
+    shared = cell(tmp_path, recipe="shared, as in profile demo")
+    assert words in " ".join(one(METHODS, [shared]).footer)
+    native = cell(tmp_path, "gms", recipe="gms")
+    assert words not in " ".join(one(METHODS, [native]).footer)
+
+
+def test_a_budget_is_in_the_footer(tmp_path):
+    asked = {"request": {"protocol": {"budget": 20000}}}
+    text = " ".join(one(METHODS, [cell(tmp_path, provenance=asked)]).footer)
+    assert "Budget: 20,000 training images, which set the epochs of every row." in text
+    assert "Budget" not in " ".join(one(METHODS, [cell(tmp_path)]).footer)
+
+
+# ---- how each row was trained
+
+BF16 = {"images_seen": 8000, "initial_weights": "random", "precision": "bf16"}
+FP32 = {"images_seen": 500, "initial_weights": "pretrained: imagenet", "precision": "fp32"}
+
+
+def trained(tmp_path):
+    return [
+        of_size(cell(tmp_path, "unet", recipe="acc-unet", epochs=40, provenance=BF16)),
+        of_size(cell(tmp_path, "gms", recipe="gms", provenance=FP32 | {"tf32": ["convolution"]})),
+    ]
+
+
+def of_size(record):
+    return record.model_copy(update={"network_size": 96})
+
+
+def test_every_row_has_a_footnote_on_its_training(tmp_path):
+    table = one(METHODS, trained(tmp_path), titles=NAMES)
+    found = {row.label: [table.footnotes[n - 1] for n in row.footnotes] for row in table.rows}
+    assert found == {
+        "UNet": [
+            "Recipe acc-unet; images seen: BUSI 8,000; network input 96 px; initial weights random; precision bf16."
+        ],
+        "GMS": [
+            (
+                "Recipe gms; images seen: BUSI 500; network input 96 px; initial weights pretrained: imagenet; "
+                "precision fp32 (TF32 in convolution)."
+            )
+        ],
+    }
+    for text in (to_markdown(table), to_latex(table)):
+        assert "images seen: BUSI 8,000" in text
+    console = Console(width=200, file=io.StringIO(), force_terminal=False)
+    console.print(to_rich(table))
+    assert "images seen: BUSI 8,000" in console.file.getvalue()
+
+
+def test_the_images_of_each_training_dataset_are_told_apart(tmp_path):
+    block = METHODS.model_copy(update={"datasets": ("busi", "glas")})
+    cells = [
+        cell(tmp_path, train="busi", provenance=BF16),
+        cell(tmp_path, train="glas", seed=0, provenance=BF16 | {"images_seen": 1500}),
+        cell(tmp_path, train="glas", seed=1, provenance=BF16 | {"images_seen": 1600}),
+        cell(tmp_path, train="busi", seed=1, provenance=BF16),
+    ]
+    table = one(block, cells, titles=NAMES)
+    assert "images seen: BUSI 8,000, GlaS 1,500 to 1,600;" in table.footnotes[0]
+
+
+def test_rows_of_one_training_share_a_footnote(tmp_path):
+    cells = [cell(tmp_path, method, provenance=BF16) for method in ("unet", "ege_unet")]
+    table = one(METHODS, cells)
+    assert [row.footnotes for row in table.rows] == [(1,), (1,)]
+
+
+def test_the_csv_has_the_training_of_every_number(tmp_path):
+    asked = [Missing(method="nnunet", train="busi")]
+    rows = list(csv.DictReader(io.StringIO(to_csv(one(METHODS, trained(tmp_path), missing=asked)))))
+    fields = ("recipe", "epochs", "images_seen", "network_size", "initial_weights", "precision")
+    found = {row["method"]: tuple(row[field] for field in fields) for row in rows}
+    assert found == {
+        "unet": ("acc-unet", "40", "8000", "96", "random", "bf16"),
+        "gms": ("gms", "20", "500", "96", "pretrained: imagenet", "fp32 (TF32 in convolution)"),
+        "nnunet": ("", "", "", "", "", ""),
+    }
+
+
+def test_an_older_cell_says_that_its_images_were_not_recorded(tmp_path):
+    table = one(METHODS, [cell(tmp_path)])
+    assert "images seen: busi not recorded" in table.footnotes[0]
+
+
 def test_a_cells_footnotes_become_footnotes_of_its_row(tmp_path):
     record = cell(tmp_path, "gss").model_copy(update={"footnotes": ("pretrained=none",)})
     table = one(METHODS, [record])
-    assert [table.footnotes[n - 1] for n in table.rows[0].footnotes] == ["pretrained=none"]
+    own, _training = [table.footnotes[n - 1] for n in table.rows[0].footnotes]
+    assert own == "pretrained=none"
     assert "pretrained=none" in to_markdown(table)
 
 

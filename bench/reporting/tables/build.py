@@ -21,6 +21,8 @@ from bench.reporting.tables.footer import (
     key_lines,
     measure_line,
     origin_line,
+    selection_line,
+    split_line,
     training_line,
 )
 from bench.reporting.tables.layout import Layout, make_layout
@@ -34,6 +36,7 @@ from bench.reporting.tables.parameters import (
 )
 from bench.reporting.tables.rows import Missing, Row
 from bench.reporting.tables.table import HEADERS, Entry, Footnotes, Grid, Table, TableRow
+from bench.reporting.tables.training import Training, training_text
 
 LEADS: dict[str, tuple[tuple[str, ...], int]] = {
     # kind -> headers of the leading words, and which of them footnotes follow
@@ -185,6 +188,9 @@ class _Builder:
         footnotes = tuple(self.footnotes.number(text) for text in texts)
         if kind == "parameters":
             footnotes += explanation_footnotes(row, self.options.explanations, self.footnotes)
+        trained = self._trained(entries)
+        if trained:
+            footnotes += (self.footnotes.number(training_text(trained)),)
         return TableRow(
             group=row.group,
             label=row.label,
@@ -194,6 +200,15 @@ class _Builder:
             footnotes=footnotes,
             facts=_facts(row, trainable),
         )
+
+    def _trained(self, entries: tuple[Entry, ...]) -> dict[str, Training]:
+        """How a row's cells were trained, by the title of the training dataset."""
+        titles = self.options.titles
+        return {
+            titles.get(entry.column.train, entry.column.train): entry.training
+            for entry in entries
+            if entry.column and entry.training
+        }
 
     def _entries(self) -> list[tuple[Entry, ...]]:
         """Entries row by row, marked column by column."""
@@ -224,6 +239,8 @@ class _Builder:
         done = [record for record in self.records if record.status == "done"]
         lines = key_lines(self.key, self.records)
         if self.block.kind != "parameters":
+            lines.append(split_line(done, self.options.titles))
+            lines.append(selection_line(self.key, done, self.layout.columns, self.options.titles))
             lines.append(measure_line(self.key, self.options.grid, self.seeds))
             lines.append(cases_line(rows, self.options.titles))
             lines.append(training_line(self.records) if self.records else NO_RECORDS)

@@ -13,6 +13,7 @@ from bench.reporting.published import Edition
 from bench.reporting.tables.comparable import require_same_cell
 from bench.reporting.tables.rows import Missing, Row
 from bench.reporting.tables.table import UNITS, Column, Entry, Footnotes, Grid, Mark
+from bench.reporting.tables.training import training_of
 
 NOTHING = "–"
 
@@ -66,6 +67,7 @@ class EntryBuilder:
         if not values:
             return self._absent(row, column, metric, mine, bool(done))
         entry = _mean_entry(metric, column, values)
+        entry = replace(entry, training=training_of([done[seed] for seed in values]))
         gaps = self._gaps(mine, values)
         if gaps:
             entry = replace(entry, footnotes=(self.footnotes.number(gaps),))

@@ -1,35 +1,89 @@
 """The lines below a table: on what its numbers rest."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bench.experiments.cells import CellRecord
-from bench.protocols import get_profile, get_protocol, profile_names, protocol_names
+from bench.protocols import get_profile, profile_names
+from bench.recipes import SHARED
 from bench.reporting.tables.comparable import ComparisonKey
-from bench.reporting.tables.table import Grid, TableRow
-
-SELECTION_WORDS = {
-    "last": "the weights after the last epoch are scored",
-    "best-val": "the epoch with the best DSC on validation cases held out of train is scored",
-    "best-test": "each checkpoint was chosen on the very test cases it is scored on, so these "
-    "scores are optimistic",
-}
+from bench.reporting.tables.table import Column, Grid, TableRow
 
 PHANTOM_WORDS = (
     "Procedural phantoms stand in for the datasets: these numbers say nothing about real images."
 )
 
 
+SHARED_WORDS = (
+    " Recipe shared: GMS's published optimizer, schedule and augmentation for every method; the "
+    "others were not tuned for it."
+)
+
+
 def key_lines(key: ComparisonKey, records: Sequence[CellRecord]) -> list[str]:
-    """Phantom warning, profile, protocol, selection rule."""
+    """Phantom warning, then the names of profile, protocol and selection rule."""
     lines = [PHANTOM_WORDS] if on_phantoms(key, records) else []
-    profile, protocol = (
-        _title("profile", key.profile, records),
-        _title("protocol", key.protocol, records),
+    lines.append(
+        f"Profile {key.profile}, protocol {key.protocol}, selection rule {key.selection}, "
+        f"{key.image_size} x {key.image_size} px."
     )
-    lines.append(f"Profile {key.profile}{profile}. Protocol {key.protocol}{protocol}.")
-    words = SELECTION_WORDS[key.selection]
-    lines.append(f"Selection rule {key.selection}: {words}.{_optimism(records)}")
     return lines
+
+
+def split_line(records: Sequence[CellRecord], titles: Mapping[str, str]) -> str:
+    """Per training dataset: where its split comes from and how many cases each side has."""
+    splits = {}
+    for record in records:
+        found = record.provenance.get("split")
+        splits[titles.get(record.key.train, record.key.train)] = (
+            _split_words(found) if found else "not recorded"
+        )
+    named = [f"{name}: {words}" for name, words in splits.items()]
+    return f"Split: {'; '.join(named)}." if named else "Split: no cell here is trained."
+
+
+def _split_words(split: Mapping[str, Any]) -> str:
+    scheme = split["scheme"]
+    words = {
+        "published": "published list",
+        "imported": f"imported list {split.get('origin', '')}".rstrip(),
+        "random80": "random 80/20",
+        "grouped": "random 80/20 by group",
+    }.get(scheme, scheme)
+    sides = f"{split['train']} train, {split['val']} validation, {split['test']} test"
+    return f"{words}, seed {split['seed']}, {sides}"
+
+
+def selection_line(
+    key: ComparisonKey,
+    records: Sequence[CellRecord],
+    columns: Sequence[Column],
+    titles: Mapping[str, str],
+) -> str:
+    """On which cases each checkpoint was chosen, by column where they differ."""
+    if key.selection == "last":
+        return "Selection rule last: the weights after the last epoch are scored."
+    trained = {record.key.train for record in records}
+    shown = [column for column in columns if column.train in trained]
+    own = ", ".join(titles.get(c.train, c.train) for c in shown if c.train == c.test)
+    parts = [f"{_CHOSEN[key.selection]} ({own})"] if own else []
+    parts += [
+        f"{column_title(c.train, c.test, titles)}: chosen on the {_SIDE[key.selection]} cases of "
+        f"{titles.get(c.train, c.train)}"
+        for c in shown
+        if c.train != c.test
+    ]
+    words = "; ".join(parts) or "no cell here is trained"
+    return f"Selection rule {key.selection}: {words}.{_optimism(records)}"
+
+
+_SIDE = {"best-val": "validation", "best-test": "test"}
+
+_CHOSEN = {
+    "best-val": "the epoch with the best DSC on validation cases held out of train is scored",
+    "best-test": "each checkpoint was chosen on the very test cases it is scored on, so these "
+    "scores are optimistic",
+}
 
 
 def on_phantoms(key: ComparisonKey, records: Sequence[CellRecord]) -> bool:
@@ -39,19 +93,6 @@ def on_phantoms(key: ComparisonKey, records: Sequence[CellRecord]) -> bool:
         if "phantoms" in recorded:
             return bool(recorded["phantoms"])
     return key.profile in profile_names() and get_profile(key.profile).phantoms
-
-
-def _title(kind: str, name: str, records: Sequence[CellRecord]) -> str:
-    """ ": title" of the profile or protocol, as recorded or as shipped; "" when neither says."""
-    for record in records:
-        recorded = record.provenance.get("request", {}).get(kind, {})
-        if recorded.get("title"):
-            return f": {recorded['title']}"
-    if kind == "profile" and name in profile_names():
-        return f": {get_profile(name).title}"
-    if kind == "protocol" and name in protocol_names():
-        return f": {get_protocol(name).title}"
-    return ""
 
 
 def _optimism(records: Sequence[CellRecord]) -> str:
@@ -94,7 +135,21 @@ def training_line(records: Sequence[CellRecord]) -> str:
             if (t := record.key.tokenizer)
         }
     )
-    return f"Recipe: {', '.join(recipes)}. Tokenizer: {', '.join(tokenizers) or 'none'}."
+    shared = any(name.split(",")[0] == SHARED.name for name in lengths)
+    return (
+        f"Recipe: {', '.join(recipes)}.{SHARED_WORDS if shared else ''}{_budget(records)} "
+        f"Tokenizer: {', '.join(tokenizers) or 'none'}."
+    )
+
+
+def _budget(records: Sequence[CellRecord]) -> str:
+    """The budget of images that set the lengths, where there was one."""
+    rules = [record.provenance.get("request", {}).get("protocol", {}) for record in records]
+    budgets = sorted({int(rule["budget"]) for rule in rules if rule.get("budget")})
+    if not budgets:
+        return ""
+    named = " or ".join(f"{budget:,}" for budget in budgets)
+    return f" Budget: {named} training images, which set the epochs of every row."
 
 
 def cases_line(rows: Sequence[TableRow], titles: Mapping[str, str]) -> str:

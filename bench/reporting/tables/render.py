@@ -201,6 +201,7 @@ def to_csv(table: Table) -> str:
     fields = [
         *("table", "row", *(name for name, _ in table.rows[0].facts)),
         *("train", "test", "subset", "metric", "value", "sd", "seeds", "cases", "empty", "mark"),
+        *("recipe", "epochs", "images_seen", "network_size", "initial_weights", "precision"),
         *("printed", "difference", "reason", *(name for name, _ in table.facts)),
     ]
     target = io.StringIO()
@@ -229,7 +230,7 @@ def _csv_entry(entry: Entry) -> dict[str, object]:
         "printed": entry.printed or "",
         "difference": _number(entry.difference),
         "reason": entry.reason or "",
-    }
+    } | (entry.training.facts() if entry.training else {})
 
 
 def _number(value: float | None) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.reporting.tables.training import Training
+
 Mark = Literal["", "best", "second"]
 Grid = Literal["network", "native"]
 
@@ -27,7 +29,7 @@ class Entry:
     over seeds (ddof 1), None for one seed. seeds: those that the mean is over. cases: scored cases
     per seed. empty: cases with an empty mask, summed over seeds. footnotes: numbers of footnotes.
     printed, difference: the published number as printed, and ours minus it.
-    reason: why there is no value.
+    reason: why there is no value. training: of the cells behind the value.
     """
 
     text: str
@@ -43,6 +45,7 @@ class Entry:
     printed: str | None = None
     difference: float | None = None
     reason: str | None = None
+    training: Training | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,82 @@
+"""How the cells behind a number were trained, in words that may differ from row to row."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.experiments.cells import CellRecord
+
+UNKNOWN = "not recorded"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is shown of the cells of one entry, equal values of its seeds once.
+
+    images: training images seen, each augmented copy counted, "8000" or "7200 to 8000".
+    size: side in px of the images that the network gets. weights: "random" or "pretrained: NAME".
+    precision: "bf16", "fp32", and where TF32 computes.
+    """
+
+    recipe: str
+    epochs: str
+    images: str
+    size: str
+    weights: str
+    precision: str
+
+    def facts(self) -> dict[str, str]:
+        """Column of the CSV -> value."""
+        return {
+            "recipe": self.recipe,
+            "epochs": self.epochs,
+            "images_seen": self.images,
+            "network_size": self.size,
+            "initial_weights": self.weights,
+            "precision": self.precision,
+        }
+
+
+def training_of(records: Sequence[CellRecord]) -> Training | None:
+    """The training of the finished cells among the records; None without any."""
+    done = [record for record in records if record.status == "done"]
+    if not done:
+        return None
+    images = [record.provenance.get("images_seen") for record in done]
+    known = sorted({int(count) for count in images if count is not None})
+    span = " to ".join(map(str, dict.fromkeys((known[0], known[-1])))) if known else UNKNOWN
+    return Training(
+        recipe=_joined(record.key.recipe for record in done),
+        epochs=_joined(str(record.key.epochs) for record in done),
+        images=span,
+        size=_joined(str(record.network_size or UNKNOWN) for record in done),
+        weights=_joined(record.provenance.get("initial_weights") or UNKNOWN for record in done),
+        precision=_joined(map(_precision, done)),
+    )
+
+
+def _precision(record: CellRecord) -> str:
+    precision = record.provenance.get("precision") or UNKNOWN
+    where = record.provenance.get("tf32") or () if precision == "fp32" else ()
+    return precision + (f" (TF32 in {' and '.join(where)})" if where else "")
+
+
+def _joined(values: Iterable[str]) -> str:
+    return " / ".join(sorted(set(values)))
+
+
+def training_text(trainings: dict[str, Training]) -> str:
+    """One line on a row; trainings: by the title of the training dataset."""
+    images = ", ".join(f"{name} {_grouped(one.images)}" for name, one in trainings.items())
+    parts = [
+        f"Recipe {_joined(one.recipe for one in trainings.values())}",
+        f"images seen: {images}",
+        f"network input {_joined(one.size for one in trainings.values())} px",
+        f"initial weights {_joined(one.weights for one in trainings.values())}",
+        f"precision {_joined(one.precision for one in trainings.values())}",
+    ]
+    return "; ".join(parts) + "."
+
+
+def _grouped(images: str) -> str:
+    """ "7,200 to 8,000" of "7200 to 8000"."""
+    return " ".join(f"{int(word):,}" if word.isdigit() else word for word in images.split())
