@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bench.core.errors import unknown_name
 from bench.core.frozen import Frozen
-from bench.recipes import SHARED, Recipe
+from bench.recipes import SHARED, Original, Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 LatentKind = Literal["image", "mask"]
 """What a tokenizer encodes for a training batch."""
 
-PRESETS = ("light", "minimal")
-"""Names of a method's presets: settings for less work, without downloads. "minimal" adds its own
-entries to those of "light"."""
+PRESETS = ("light", "minimal", "as-released")
+"""Names of a method's presets. "light": settings for less work, without downloads; "minimal" adds its
+own entries to those of "light". "as-released": what the released code does where the default is
+another."""
 
 
 class Settings(Frozen):
@@ -92,7 +93,8 @@ class MethodSpec:
 
     name: as typed by users; title: as printed in tables; family: the tables' row group.
     build: `(settings, context) -> nn.Module`, a network or a `bench.method.Method`.
-    recipe: the native recipe, as the method's authors train it.
+    recipe: the native recipe, as the method's authors train it. alternatives: further native recipes,
+        chosen by --set recipe.name=NAME. original: what the authors do, and what differs here.
     tokenizer: the role of tokenizer it needs, "continuous" or "discrete" (the profile names which
         tokenizer plays that role), or None.
     reference_tokenizer: the tokenizer of the method's authors, with which its counts are stated;
@@ -100,7 +102,7 @@ class MethodSpec:
     summary, citation, upstream, licence: what `bench describe` prints.
     count_explanation: why the exact count differs from the paper's printed one, if it does.
     reduced: settings under which the contract test can overfit on a CPU in seconds.
-    presets: settings for profiles that ask for less work without downloads, by a name of `PRESETS`.
+    presets: settings that a profile may ask for, by a name of `PRESETS`.
     """
 
     name: str
@@ -113,12 +115,21 @@ class MethodSpec:
     licence: str = ""
     settings: type[Settings] = Settings
     recipe: Recipe = SHARED
+    alternatives: tuple[Recipe, ...] = ()
+    original: Original | None = None
     size: SizeRule = field(default_factory=SizeRule)
     tokenizer: str | None = None
     reference_tokenizer: str | None = None
     count_explanation: str = ""
     reduced: dict[str, Any] = field(default_factory=dict)
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def native(self, name: str) -> Recipe:
+        """The native recipe called `name`; BenchError with the nearest match if there is none."""
+        known = {recipe.name: recipe for recipe in (self.recipe, *self.alternatives)}
+        if name not in known:
+            raise unknown_name(f"recipe of {self.name}", name, known)
+        return known[name]
 
     def preset(self, name: str | None) -> dict[str, Any]:
         """The settings that a profile's preset changes; {} for None and where nothing is declared.

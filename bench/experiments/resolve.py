@@ -60,12 +60,17 @@ def _as_stored(spec: MethodSpec, preset: dict[str, Any], what: str) -> dict[str,
 
 
 def _recipe(spec: MethodSpec, request: CellRequest) -> Recipe:
-    recipe = spec.recipe if request.protocol.recipe == "native" else SHARED
+    wanted = dict(request.recipe)
+    if "name" in wanted:  # one of the method's own, whatever the protocol's default
+        recipe = spec.native(wanted.pop("name"))
+    else:
+        recipe = spec.recipe if request.protocol.recipe == "native" else SHARED
+    recipe = recipe.on(request.train)
     if request.profile.epochs is not None:
         recipe = recipe.shortened(request.profile.epochs)
     for changes, name in (
         (request.profile.recipe, f"{recipe.name}, as in profile {request.profile.name}"),
-        (request.recipe, f"{recipe.name}, changed"),
+        (wanted, f"{recipe.name}, changed"),
     ):
         if changes:
             values = recipe.model_dump() | {"name": name} | changes
@@ -74,9 +79,9 @@ def _recipe(spec: MethodSpec, request: CellRequest) -> Recipe:
 
 
 def require_batch(resolution: Resolution, train_cases: int) -> None:
-    """BenchError when a batch is larger than the training cases."""
+    """BenchError when full batches are larger than the training cases."""
     size = resolution.recipe.batch_size
-    if size > train_cases:
+    if resolution.recipe.drop_last and size > train_cases:
         raise BenchError(
             f"Recipe {resolution.recipe.name!r} takes batches of {size}, but {resolution.key.train} "
             f"has {train_cases} training cases under this split. Set a smaller batch: --set "
