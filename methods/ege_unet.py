@@ -270,20 +270,28 @@ ORIGINAL = Original(
         "length": ("300 epochs", "configs/config_setting.py:44"),
         "batches": ("8 images, the rest of a pass as a smaller batch", "train.py:55-59"),
         "augmentation": (
-            "stretch to 0..255; both flips p 0.5; rotation p 0.5, nearest, zeros outside; at the "
-            "stored size",
+            (
+                "stretch to 0..255; both flips p 0.5; rotation p 0.5, nearest, zeros outside; at the "
+                "stored size"
+            ),
             "configs/config_setting.py:53-60, utils.py:331-388",
         ),
         "masks": ("resized bilinearly: values between 0 and 1", "utils.py:322-328"),
         "selection": ("lowest loss on the part that is scored", "train.py:141-153"),
     },
     departures=(
-        "The rotation angle is drawn per image. The release draws one at import, before its seed, "
-        "for the whole run.",
-        "The stretch comes after the augmentation, so corners take the picture's minimum. Where a "
-        "rotation turns the brightest pixel out of the picture, the stretch is a little wider.",
-        "Images are rotated at the network's size with their original aspect, and resized with "
-        "antialiasing.",
+        (
+            "The rotation angle is drawn per image. The release draws one at import, before its seed, "
+            "for the whole run."
+        ),
+        (
+            "The stretch comes after the augmentation, so corners take the picture's minimum. Where a "
+            "rotation turns the brightest pixel out of the picture, the stretch is a little wider."
+        ),
+        (
+            "Images are rotated at the network's size with their original aspect, and resized with "
+            "antialiasing."
+        ),
         "The checkpoint is chosen as the protocol says.",
     ),
 )

@@ -259,9 +259,11 @@ ORIGINAL = Original(
         "length": ("1000 epochs, HAM10000 150", "configs/*_train.yaml:7"),
         "batches": ("8 images, the rest of a pass dropped", "train.py:85"),
         "augmentation": (
-            "both flips and a turn by 0 to 3 quarters, each p 0.5; colour jitter of 0.1 in HSV, in "
-            "random order, p 0.2; shift 0.15, scale 0.1, rotation 20 degrees, p 0.4, reflected "
-            "borders; at the stored size",
+            (
+                "both flips and a turn by 0 to 3 quarters, each p 0.5; colour jitter of 0.1 in HSV, in "
+                "random order, p 0.2; shift 0.15, scale 0.1, rotation 20 degrees, p 0.4, reflected "
+                "borders; at the stored size"
+            ),
             "data/image_dataset.py:27-36 under albumentations below 2.0",
         ),
         "masks": ("nearest neighbour (cv2) after the augmentation", "data/image_dataset.py:34"),
@@ -271,11 +273,15 @@ ORIGINAL = Original(
         ),
     },
     departures=(
-        "Colours and movements change the picture at the network's size; rotations use its "
-        "original aspect. The release changes the stored picture and resizes last, bilinearly "
-        "without antialiasing.",
-        "latent_noise is off by default, as in the paper's text; preset as-released sets what the "
-        "code does.",
+        (
+            "Colours and movements change the picture at the network's size; rotations use its "
+            "original aspect. The release changes the stored picture and resizes last, bilinearly "
+            "without antialiasing."
+        ),
+        (
+            "latent_noise is off by default, as in the paper's text; preset as-released sets what the "
+            "code does."
+        ),
         "The checkpoint is chosen as the protocol says.",
     ),
 )

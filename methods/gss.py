@@ -345,8 +345,10 @@ ORIGINAL = Original(
     code="fudan-zvg/GSS@b9909a4",
     topics={
         "optimizer": (
-            "AdamW, weight decay 0.01 except norms and relative_position_bias_table; Cityscapes "
-            "1.5e-3, ADE20K 1.2e-4",
+            (
+                "AdamW, weight decay 0.01 except norms and relative_position_bias_table; Cityscapes "
+                "1.5e-3, ADE20K 1.2e-4"
+            ),
             "configs/gss/*/gss-ff_swin-l_*.py, `optimizer`",
         ),
         "schedule": (
@@ -359,8 +361,10 @@ ORIGINAL = Original(
         ),
         "batches": (
             "Cityscapes 2 images on each GPU, ADE20K 4; the rest of a pass dropped",
-            "configs/gss/_base_/datasets/cityscapes_768x768.py:42, ade_20k_512x512.py:2; "
-            "mmseg/apis/train.py:89",
+            (
+                "configs/gss/_base_/datasets/cityscapes_768x768.py:42, ade_20k_512x512.py:2; "
+                "mmseg/apis/train.py:89"
+            ),
         ),
         "augmentation": (
             "resize by 0.5 to 2, crop, horizontal flip p 0.5, photometric distortion",
@@ -368,8 +372,10 @@ ORIGINAL = Original(
         ),
     },
     departures=(
-        "gss-cityscapes is the default; --set recipe.name=gss-ade20k chooses the other. Neither was "
-        "made for the Swin-T that the counts point to.",
+        (
+            "gss-cityscapes is the default; --set recipe.name=gss-ade20k chooses the other. Neither was "
+            "made for the Swin-T that the counts point to."
+        ),
         "Eight GPUs are assumed, as in the release's commands: batches of 16 and 32.",
         "Resizing, crops and photometric distortion are left out: pictures here are whole.",
         "The checkpoint is chosen as the protocol says.",

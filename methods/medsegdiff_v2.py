@@ -281,18 +281,22 @@ ORIGINAL = Original(
         "augmentation": ("none", "scripts/segmentation_train.py:32"),
         "masks": (
             "resized bilinearly, then every pixel above 0 set",
-            "guided_diffusion/train_util.py",
+            "scripts/segmentation_train.py:32, gaussian_diffusion.py:994",
         ),
         "averaging": ("decay 0.9999 from the first step", "guided_diffusion/nn.py:58-68"),
         "selection": ("a checkpoint every 5000 steps", "scripts/segmentation_train.py:103"),
     },
     departures=(
         "The length, 100,000 steps, is ours: the release names none.",
-        "Masks are nearest neighbours of the stored ones, the release's are dilated; --set "
-        "recipe.masks=dilated trains on such masks.",
-        "After DPM-Solver the release evaluates the network once more and returns that output's "
-        "variance channel, z-scored (gaussian_diffusion.py:545-556); here it is the solver's "
-        "state.",
+        (
+            "Masks are nearest neighbours of the stored ones, the release's are dilated; --set "
+            "recipe.masks=dilated trains on such masks."
+        ),
+        (
+            "After DPM-Solver the release evaluates the network once more and returns that output's "
+            "variance channel, z-scored (gaussian_diffusion.py:545-556); here it is the solver's "
+            "state."
+        ),
         "The checkpoint is chosen as the protocol says.",
     ),
 )

@@ -182,20 +182,26 @@ ORIGINAL = Original(
             "batchgenerators data_loader.py, DataLoader.get_indices",
         ),
         "augmentation": (
-            "rotation by any angle and scaling, p 0.2 each; noise of SD up to 0.1, blur, "
-            "brightness, contrast, low resolution, gamma that keeps mean and SD; mirroring; no "
-            "clamping",
+            (
+                "rotation by any angle and scaling, p 0.2 each; noise of SD up to 0.1, blur, "
+                "brightness, contrast, low resolution, gamma that keeps mean and SD; mirroring; no "
+                "clamping"
+            ),
             "nnUNetTrainer.py:739-835",
         ),
         "masks": ("rotated bilinearly, majority", "batchgeneratorsv2 spatial.py"),
         "selection": ("the last weights", "nnUNetTrainer.py, on_train_end"),
     },
     departures=(
-        "The loader moves a third of each batch towards a foreground pixel where the rotation's "
-        "margin lets it (right and down only: data_loader.py:145). Here no picture is moved.",
+        (
+            "The loader moves a third of each batch towards a foreground pixel where the rotation's "
+            "margin lets it (right and down only: data_loader.py:145). Here no picture is moved."
+        ),
         "normalisation=zscore standardises after the augmentation, nnU-Net before it.",
-        "Batch sizes are planned for the paper's lists, also where a protocol trains on fewer "
-        "cases; nnU-Net itself would train on four fifths of them.",
+        (
+            "Batch sizes are planned for the paper's lists, also where a protocol trains on fewer "
+            "cases; nnU-Net itself would train on four fifths of them."
+        ),
         "The checkpoint is chosen as the protocol says.",
     ),
 )

@@ -73,7 +73,7 @@ POLICIES: dict[str, Augmentation] = {
     "acc-unet": Augmentation(
         view_p=0.5,
         views=(4, 5, 6, 7),
-        move=Movement(p=0.5, rotate=(-20, 19), whole_degrees=True, nearest=True),
+        move=Movement(p=0.5, rotate=(-20, 19), whole_degrees=True, nearest=True, border="cut"),
         move_unless_view=True,
     ),
     "ege-unet": Augmentation(

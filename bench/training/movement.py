@@ -16,8 +16,8 @@ class Movement:
     rotate: (low, high) in degrees. whole_degrees: only integers, both bounds included. scale:
     (low, high) factor of the object's size, or of the sampled region's where `zoom_out`. apart:
     rotation and scaling each with probability p, on their own. shift: share of the side.
-    border: what lies beyond the picture: "zeros", "reflect" (about the outer pixels' centres), or
-    "minimum", the picture's own. nearest: interpolation of the image. mask: interpolation of the
+    border: what lies beyond the picture: "zeros"; "cut", zeros already beyond the outer pixels'
+    centres, as scipy fills; "reflect", about those centres; or "minimum", the picture's own. nearest: interpolation of the image. mask: interpolation of the
     mask; "majority" is bilinear, cut at one half. native: rotate the picture as it was before it
     was made square.
     """
@@ -29,7 +29,7 @@ class Movement:
     zoom_out: bool = False
     apart: bool = False
     shift: float = 0.0
-    border: Literal["zeros", "reflect", "minimum"] = "zeros"
+    border: Literal["zeros", "cut", "reflect", "minimum"] = "zeros"
     nearest: bool = False
     mask: Literal["nearest", "majority"] = "nearest"
     native: bool = False
@@ -55,7 +55,7 @@ def move(
     grid = grid.to(images.device)
     mode = "nearest" if how.nearest else "bilinear"
     images[at] = _sample(images[at], grid, mode, how.border)
-    border = "reflect" if how.border == "reflect" else "zeros"
+    border = "zeros" if how.border == "minimum" else how.border
     if how.mask == "nearest":
         masks[at] = _sample(masks[at], grid, "nearest", border)
     else:
@@ -88,7 +88,7 @@ def _grid(maps: Tensor, size: torch.Size, border: str) -> Tensor:
     """Sampling points (N, H, W, 2) for `_sample`."""
     height, width = size
     grid = F.affine_grid(maps, [len(maps), 1, height, width], align_corners=False)
-    if border == "reflect":  # -1 and 1 become the centres of the outer pixels
+    if border in ("reflect", "cut"):  # -1 and 1 become the centres of the outer pixels
         sides = torch.tensor([width, height], dtype=grid.dtype)
         grid = grid * sides / (sides - 1)
     return grid
@@ -97,5 +97,8 @@ def _grid(maps: Tensor, size: torch.Size, border: str) -> Tensor:
 def _sample(x: Tensor, grid: Tensor, mode: str, border: str) -> Tensor:
     if border == "reflect":
         return F.grid_sample(x, grid, mode, padding_mode="reflection", align_corners=True)
+    if border == "cut":
+        inside = (grid.abs() <= 1 + 1e-5).all(-1)[:, None]
+        return F.grid_sample(x, grid, mode, padding_mode="border", align_corners=True) * inside
     floor = x.amin((1, 2, 3), keepdim=True) if border == "minimum" else 0.0
     return F.grid_sample(x - floor, grid, mode, align_corners=False) + floor

@@ -193,8 +193,10 @@ ORIGINAL = Original(
         "augmentation": ("none", "core/configs/defaults.py:17-36"),
     },
     departures=(
-        "The network is DeepLab-V3 on ResNet-50, as the paper says; DSU's is DeepLab-V2 on "
-        "ResNet-101.",
+        (
+            "The network is DeepLab-V3 on ResNet-50, as the paper says; DSU's is DeepLab-V2 on "
+            "ResNet-101."
+        ),
         "The loss is binary cross-entropy of one output, not cross-entropy of 19.",
         "The checkpoint is chosen as the protocol says.",
     ),

@@ -49,8 +49,10 @@ ACC_UNET_ORIGINAL = Original(
             "Experiments/train_model.py:80-85",
         ),
         "augmentation": (
-            "p 0.5: 0 to 3 quarter turns, then a flip; else p 0.5: rotation by -20 to 19 whole "
-            "degrees, nearest, zeros outside; at 224 px",
+            (
+                "p 0.5: 0 to 3 quarter turns, then a flip; else p 0.5: rotation by -20 to 19 whole "
+                "degrees, nearest, zeros outside; at 224 px"
+            ),
             "Experiments/Load_Dataset.py:19-45",
         ),
         "masks": (
@@ -63,11 +65,15 @@ ACC_UNET_ORIGINAL = Original(
         ),
     },
     departures=(
-        "Masks are nearest neighbours of the stored ones. The release dilates them, also those it "
-        "scores on; --set recipe.masks=dilated trains on dilated masks and still scores on the "
-        "others.",
-        "Images are RGB. The release reads BGR; a network that starts at random learns alike from "
-        "either.",
+        (
+            "Masks are nearest neighbours of the stored ones. The release dilates them, also those it "
+            "scores on; --set recipe.masks=dilated trains on dilated masks and still scores on the "
+            "others."
+        ),
+        (
+            "Images are RGB. The release reads BGR; a network that starts at random learns alike from "
+            "either."
+        ),
         "Images are resized with antialiasing, the release's (cv2) without.",
         "The checkpoint is chosen as the protocol says.",
     ),
