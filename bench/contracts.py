@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bench.core.errors import unknown_name
 from bench.core.frozen import Frozen
-from bench.recipes import SHARED, Recipe
+from bench.recipes import SHARED, Original, Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -93,7 +93,8 @@ class MethodSpec:
 
     name: as typed by users; title: as printed in tables; family: the tables' row group.
     build: `(settings, context) -> nn.Module`, a network or a `bench.method.Method`.
-    recipe: the native recipe, as the method's authors train it.
+    recipe: the native recipe, as the method's authors train it. alternatives: further native recipes,
+        chosen by --set recipe.name=NAME. original: what the authors do, and what differs here.
     tokenizer: the role of tokenizer it needs, "continuous" or "discrete" (the profile names which
         tokenizer plays that role), or None.
     reference_tokenizer: the tokenizer of the method's authors, with which its counts are stated;
@@ -116,6 +117,8 @@ class MethodSpec:
     licence: str = ""
     settings: type[Settings] = Settings
     recipe: Recipe = SHARED
+    alternatives: tuple[Recipe, ...] = ()
+    original: Original | None = None
     size: SizeRule = field(default_factory=SizeRule)
     tokenizer: str | None = None
     reference_tokenizer: str | None = None
@@ -123,6 +126,13 @@ class MethodSpec:
     reduced: dict[str, Any] = field(default_factory=dict)
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     weights_setting: str = "pretrained"
+
+    def native(self, name: str) -> Recipe:
+        """The native recipe called `name`; BenchError with the nearest match if there is none."""
+        known = {recipe.name: recipe for recipe in (self.recipe, *self.alternatives)}
+        if name not in known:
+            raise unknown_name(f"recipe of {self.name}", name, known)
+        return known[name]
 
     def preset(self, name: str | None) -> dict[str, Any]:
         """The settings that a preset changes; {} for None and where nothing is declared.

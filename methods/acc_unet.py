@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule
 from methods.layers.blocks import UpConcat, conv_leaky
-from methods.layers.recipes import ACC_UNET
+from methods.layers.recipes import ACC_UNET, ACC_UNET_ORIGINAL
 
 
 class AccUNetSettings(Settings):
@@ -217,6 +217,7 @@ SPEC = MethodSpec(
     licence="GPL-3.0 (upstream; not copied)",
     settings=AccUNetSettings,
     recipe=ACC_UNET,
+    original=ACC_UNET_ORIGINAL,
     size=SizeRule(multiple=16),
     reduced={"base_channels": 8},
 )

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from bench.contracts import BuildContext, MethodSpec
 from methods.layers.deeplab import (
+    FROM_SCRATCH,
+    ORIGINAL,
     PARAMETERS,
     RECIPE,
     SIZE,
@@ -76,8 +78,9 @@ SPEC = MethodSpec(
     licence="none stated (operator, not copied), BSD-3-Clause (torchvision)",
     settings=DsuSettings,
     recipe=RECIPE,
+    original=ORIGINAL,
     size=SIZE,
     count_explanation=PARAMETERS,
-    reduced={"width": 8},
-    presets={"light": {"pretrained": "none"}},
+    reduced=FROM_SCRATCH | {"width": 8},
+    presets={"light": FROM_SCRATCH},
 )

@@ -3,8 +3,7 @@
 53 thousand parameters: grouped multi-axis Hadamard product attention (GHPA) on the deep levels and
 group aggregation bridges (GAB) instead of plain skips. Five auxiliary outputs share the loss.
 Images are stretched to 0..255 each, as in the released code; its dataset constants before the
-stretch cancel out, so none are kept. What differs from the released code: the rotation angle of the
-augmentation is drawn per image, not once per run, and the stretch comes after augmentation.
+stretch cancel out, so none are kept.
 
 Upstream: JCruan519/EGE-UNet@f52ba30 (Apache-2.0), read for facts only; the code here is our own.
 """
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, SizeRule
 from bench.method import Method
-from bench.recipes import Recipe
+from bench.recipes import Original, Recipe
 from bench.training.losses import soft_dice_loss
 
 SIDE_WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5)  # coarse to fine
@@ -255,9 +254,47 @@ RECIPE = Recipe(
     batch_size=8,
     drop_last=False,
     augmentation="ege-unet",
+    masks="soft",
     image_size=256,
 )
 """The authors' configuration: the cosine of T_max 50 falls and rises three times in 300 epochs."""
+
+ORIGINAL = Original(
+    code="JCruan519/EGE-UNet@f52ba30",
+    topics={
+        "optimizer": ("AdamW 1e-3, weight decay 1e-2", "configs/config_setting.py:67-97"),
+        "schedule": (
+            "cosine of T_max 50 down to 1e-5, falling and rising three times",
+            "configs/config_setting.py:131-135",
+        ),
+        "length": ("300 epochs", "configs/config_setting.py:44"),
+        "batches": ("8 images, the rest of a pass as a smaller batch", "train.py:55-59"),
+        "augmentation": (
+            (
+                "stretch to 0..255; both flips p 0.5; rotation p 0.5, nearest, zeros outside; at the "
+                "stored size"
+            ),
+            "configs/config_setting.py:53-60, utils.py:331-388",
+        ),
+        "masks": ("resized bilinearly: values between 0 and 1", "utils.py:322-328"),
+        "selection": ("lowest loss on the part that is scored", "train.py:141-153"),
+    },
+    departures=(
+        (
+            "The rotation angle is drawn per image. The release draws one at import, before its seed, "
+            "for the whole run."
+        ),
+        (
+            "The stretch comes after the augmentation, so corners take the picture's minimum. Where a "
+            "rotation turns the brightest pixel out of the picture, the stretch is a little wider."
+        ),
+        (
+            "Images are rotated at the network's size with their original aspect, and resized with "
+            "antialiasing."
+        ),
+        "The checkpoint is chosen as the protocol says.",
+    ),
+)
 
 SPEC = MethodSpec(
     name="ege_unet",
@@ -271,6 +308,7 @@ SPEC = MethodSpec(
     licence="Apache-2.0",
     settings=EgeUNetSettings,
     recipe=RECIPE,
+    original=ORIGINAL,
     size=SizeRule(multiple=32),
     count_explanation="Profilers that skip bare parameters report 0.0458 M.",
 )

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, Tokenizer
 from bench.core.errors import BenchError
 from bench.method import Method
-from bench.recipes import Recipe
+from bench.recipes import Original, Recipe
 from bench.training.losses import soft_dice_loss
 
 SUPERVISED = ("level2", "level1", "out")  # the heads that the released code trains
@@ -239,11 +239,51 @@ RECIPE = Recipe(
     schedule="cosine",
     schedule_unit="epoch",
     warmup=4,  # lr 0, 1/4, 1/2, 3/4, 1: what the released "5 epochs" come to; the first is idle
-    epochs=1000,  # the released configuration stops HAM10000 after 150
+    hold=1,
+    epochs=1000,
+    on_dataset={"ham10000": {"epochs": 150}},
     batch_size=8,
     drop_last=True,
     augmentation="gms",
     image_size=224,
+)
+
+ORIGINAL = Original(
+    code="King-HAW/GMS@e4c7e1b",
+    topics={
+        "optimizer": ("AdamW 2e-3, weight decay 0.01 (PyTorch's default)", "train.py:111"),
+        "schedule": (
+            "per epoch: lr 0, 1/4, 1/2, 3/4, 1, 1, then a cosine to 0",
+            "train.py:112, utils/lr_scheduler.py:47-80",
+        ),
+        "length": ("1000 epochs, HAM10000 150", "configs/*_train.yaml:7"),
+        "batches": ("8 images, the rest of a pass dropped", "train.py:85"),
+        "augmentation": (
+            (
+                "both flips and a turn by 0 to 3 quarters, each p 0.5; colour jitter of 0.1 in HSV, in "
+                "random order, p 0.2; shift 0.15, scale 0.1, rotation 20 degrees, p 0.4, reflected "
+                "borders; at the stored size"
+            ),
+            "data/image_dataset.py:27-36 under albumentations below 2.0",
+        ),
+        "masks": ("nearest neighbour (cv2) after the augmentation", "data/image_dataset.py:34"),
+        "selection": (
+            "highest soft Dice, averaged over the batches of the test part",
+            "train.py:222-256",
+        ),
+    },
+    departures=(
+        (
+            "Colours and movements change the picture at the network's size; rotations use its "
+            "original aspect. The release changes the stored picture and resizes last, bilinearly "
+            "without antialiasing."
+        ),
+        (
+            "latent_noise is off by default, as in the paper's text; preset as-released sets what the "
+            "code does."
+        ),
+        "The checkpoint is chosen as the protocol says.",
+    ),
 )
 
 SPEC = MethodSpec(
@@ -257,6 +297,7 @@ SPEC = MethodSpec(
     licence="none stated",
     settings=GMSSettings,
     recipe=RECIPE,
+    original=ORIGINAL,
     tokenizer="continuous",
     count_explanation="The paper prints 1.5: 1.565 M truncated. It counts the heads of the released "
     "code, of which level3 (4,864 parameters) never trains; with one head it is 1,556,464.",

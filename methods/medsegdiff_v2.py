@@ -12,7 +12,8 @@ paper, which were never released. Differs from the released code:
 - `ensemble="staple"` is Warfield's algorithm; the released function of that name amounts to the
   squared mean of the samples and is available as "as-released";
 - the condition network runs once per image, not once per step: the same values in eval mode;
-- no sample is z-scored over its pixels, as the released code does after DPM-Solver only;
+- after DPM-Solver the released code evaluates the network once more and returns that output, whose
+  last channel, the variance, it z-scores over the pixels; here the solver's own state is returned;
 - the unused random convolution of each released forward pass is left out.
 """
 
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, SizeRule
 from bench.method import Method
-from bench.recipes import Recipe
+from bench.recipes import Original, Recipe
 from methods.layers.diffusion import (
     STEPS,
     Schedule,
@@ -261,9 +262,43 @@ RECIPE = Recipe(
     epochs=100,  # of 1000 steps: about the 100,000 steps that users report
     steps_per_epoch=1000,
     batch_size=8,
+    drop_last=False,
     augmentation="none",
     image_size=256,
     ema_decay=0.9999,
+)
+
+ORIGINAL = Original(
+    code="SuperMedIntel/MedSegDiff@b4aee37",
+    topics={
+        "optimizer": ("AdamW 1e-4, no weight decay", "README.md:66, train_util.py:90"),
+        "schedule": ("constant", "scripts/segmentation_train.py:98"),
+        "length": ("until stopped", "guided_diffusion/train_util.py"),
+        "batches": (
+            "8 images, the rest of a pass as a smaller batch",
+            "README.md:66, scripts/segmentation_train.py:50-53",
+        ),
+        "augmentation": ("none", "scripts/segmentation_train.py:32"),
+        "masks": (
+            "resized bilinearly, then every pixel above 0 set",
+            "scripts/segmentation_train.py:32, gaussian_diffusion.py:994",
+        ),
+        "averaging": ("decay 0.9999 from the first step", "guided_diffusion/nn.py:58-68"),
+        "selection": ("a checkpoint every 5000 steps", "scripts/segmentation_train.py:103"),
+    },
+    departures=(
+        "The length, 100,000 steps, is ours: the release names none.",
+        (
+            "Masks are nearest neighbours of the stored ones, the release's are dilated; --set "
+            "recipe.masks=dilated trains on such masks."
+        ),
+        (
+            "After DPM-Solver the release evaluates the network once more and returns that output's "
+            "variance channel, z-scored (gaussian_diffusion.py:545-556); here it is the solver's "
+            "state."
+        ),
+        "The checkpoint is chosen as the protocol says.",
+    ),
 )
 
 SPEC = MethodSpec(
@@ -277,6 +312,7 @@ SPEC = MethodSpec(
     licence="MIT",
     settings=MedSegDiffSettings,
     recipe=RECIPE,
+    original=ORIGINAL,
     size=SizeRule(multiple=32),
     count_explanation="Equal to the paper's 129.4. That number needs attention at 1/16, which the "
     "released code places only where its image size is set to 256 px.",

@@ -15,6 +15,8 @@ from torch.distributions import Beta
 
 from bench.contracts import BuildContext, MethodSpec
 from methods.layers.deeplab import (
+    FROM_SCRATCH,
+    ORIGINAL,
     PARAMETERS,
     RECIPE,
     SIZE,
@@ -76,8 +78,16 @@ SPEC = MethodSpec(
     licence="MIT (operator), BSD-3-Clause (torchvision)",
     settings=MixStyleSettings,
     recipe=RECIPE,
+    original=ORIGINAL.model_copy(
+        update={
+            "departures": (
+                "MixStyle publishes no segmentation set-up: this is DSU's.",
+                *ORIGINAL.departures,
+            )
+        }
+    ),
     size=SIZE,
     count_explanation=PARAMETERS,
-    reduced={"width": 8},
-    presets={"light": {"pretrained": "none"}},
+    reduced=FROM_SCRATCH | {"width": 8},
+    presets={"light": FROM_SCRATCH},
 )

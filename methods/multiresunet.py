@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule
 from methods.layers.blocks import UpConcat, conv_relu, pointwise
-from methods.layers.recipes import ACC_UNET
+from methods.layers.recipes import ACC_UNET, ACC_UNET_ORIGINAL
 
 
 class MultiResUNetSettings(Settings):
@@ -157,6 +157,7 @@ SPEC = MethodSpec(
     licence="GPL-3.0 (upstream copy; the authors' own is MIT; not copied)",
     settings=MultiResUNetSettings,
     recipe=ACC_UNET,
+    original=ACC_UNET_ORIGINAL,
     size=SizeRule(multiple=16),
     reduced={"base_channels": 16},
 )

@@ -6,8 +6,8 @@ stage, batch Dice plus cross-entropy at five resolutions, and inference that ave
 logits over the four flips.
 
 What differs from the nnU-Net pipeline: no cascade, no sliding window (one tile covers the image),
-no five-fold ensemble, no automatic post-processing, one network size whatever the image size, and a
-fixed batch (see `RECIPE`). By default images stay in [0, 1], nnU-Net's scheme for channels named R,
+no five-fold ensemble, no automatic post-processing, and one network size whatever the image size. By
+default images stay in [0, 1], nnU-Net's scheme for channels named R,
 G, B; normalisation="zscore" is its default scheme, applied here after augmentation, not before.
 
 Upstream: MIC-DKFZ/nnUNet@0e49508 (Apache-2.0), read for facts only; the code here is our own.
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, SizeRule
 from bench.method import Method
-from bench.recipes import Recipe
+from bench.recipes import Original, Recipe
 
 HEAD_WEIGHTS = (8 / 15, 4 / 15, 2 / 15, 1 / 15)  # 1, 1/2, 1/4, 1/8, normalised; fine first
 
@@ -152,13 +152,59 @@ RECIPE = Recipe(
     epochs=1000,
     steps_per_epoch=250,
     batch_size=26,
+    on_dataset={
+        "bus": {"batch_size": 7},
+        "busi": {"batch_size": 26},
+        "glas": {"batch_size": 4},
+        "kvasir-instrument": {"batch_size": 24},
+        "ham10000": {"batch_size": 65},
+    },
+    drop_last=False,
+    replacement=True,
     augmentation="nnunet",
     grad_clip=12.0,
-    foreground_share=1 / 3,
 )
 """nnU-Net's trainer: 250,000 steps. Its planner sets the batch from the data (65 for 224 x 224 under
-8 GB, but at most 5 % of the training pixels: BUS 7, BUSI 26, GlaS 4, Kvasir-Instrument 24,
-HAM10000 65); a recipe holds one number, BUSI's. The paper does not say what GMS ran."""
+8 GB, but at most 5 % of the training pixels of the paper's lists); another dataset gets BUSI's. The
+paper does not say what GMS ran."""
+
+ORIGINAL = Original(
+    code="MIC-DKFZ/nnUNet@0e49508 with batchgeneratorsv2",
+    topics={
+        "optimizer": (
+            "SGD 1e-2, Nesterov momentum 0.99, weight decay 3e-5, gradients clipped at norm 12",
+            "nnUNetTrainer.py:153-154, 552-555, 1042",
+        ),
+        "schedule": ("(1 - epoch / epochs)^0.9", "nnUNetTrainer.py:555"),
+        "length": ("1000 epochs of 250 steps", "nnUNetTrainer.py:157-159"),
+        "batches": (
+            "planned from the data; cases drawn with replacement",
+            "batchgenerators data_loader.py, DataLoader.get_indices",
+        ),
+        "augmentation": (
+            (
+                "rotation by any angle and scaling, p 0.2 each; noise of SD up to 0.1, blur, "
+                "brightness, contrast, low resolution, gamma that keeps mean and SD; mirroring; no "
+                "clamping"
+            ),
+            "nnUNetTrainer.py:739-835",
+        ),
+        "masks": ("rotated bilinearly, majority", "batchgeneratorsv2 spatial.py"),
+        "selection": ("the last weights", "nnUNetTrainer.py, on_train_end"),
+    },
+    departures=(
+        (
+            "The loader moves a third of each batch towards a foreground pixel where the rotation's "
+            "margin lets it (right and down only: data_loader.py:145). Here no picture is moved."
+        ),
+        "normalisation=zscore standardises after the augmentation, nnU-Net before it.",
+        (
+            "Batch sizes are planned for the paper's lists, also where a protocol trains on fewer "
+            "cases; nnU-Net itself would train on four fifths of them."
+        ),
+        "The checkpoint is chosen as the protocol says.",
+    ),
+)
 
 SPEC = MethodSpec(
     name="nnunet",
@@ -172,6 +218,7 @@ SPEC = MethodSpec(
     licence="Apache-2.0",
     settings=NnUNetSettings,
     recipe=RECIPE,
+    original=ORIGINAL,
     size=SizeRule(multiple=32),
     # The overfitting check learns four images, not their flips, so it predicts without flips.
     reduced={"base_channels": 8, "mirroring": False},

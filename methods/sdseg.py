@@ -7,11 +7,7 @@ the condition encoder, the denoiser, training and prediction in `SDSeg`, pretrai
 
 A frozen autoencoder (the harness's continuous tokenizer) turns masks into latents; a second,
 trainable encoder turns images into a condition of the same shape; a U-Net predicts the noise of the
-mask latents beside that condition. Differs from the released code:
-
-- the moving average covers the condition encoder too, not the U-Net alone;
-- every batch draws its own noise for prediction, where the code reuses the first image's;
-- full precision in evaluation unless the harness runs in bf16.
+mask latents beside that condition. What differs from the released code stands in `ORIGINAL`.
 """
 
 import math
@@ -30,7 +26,7 @@ from torch import Tensor, nn
 from bench.contracts import Batch, BuildContext, MethodSpec, Settings, SizeRule, Tokenizer
 from bench.core.errors import BenchError
 from bench.method import Method
-from bench.recipes import Recipe
+from bench.recipes import Original, Recipe
 from methods.layers.diffusion import STEPS, Schedule, run_unet, scaled_linear_betas, zero_outputs
 from methods.layers.sdseg_weights import copy_released_unet, read_weights
 
@@ -248,14 +244,45 @@ RECIPE = Recipe(
     weight_decay=0.01,
     schedule="constant",
     schedule_unit="step",
-    warmup=10_000,
+    warmup=10,  # of 1000 steps each
     warmup_from=1e-6,
     epochs=100,  # of 1000 steps; the released code runs until stopped, so the length is ours
     steps_per_epoch=1000,
     batch_size=4,
+    drop_last=False,
     augmentation="flips",
     image_size=256,
     ema_decay=0.9999,
+    ema_warmup=True,
+)
+
+ORIGINAL = Original(
+    code="lin-tianyu/Stable-Diffusion-Seg@0b0aa38",
+    topics={
+        "optimizer": (
+            "AdamW, 1e-5 for each image of the batch: 4e-5",
+            "configs/latent-diffusion/cvc-ldm-kl-8.yaml:2",
+        ),
+        "schedule": (
+            "10,000 steps of warm-up from 1e-6 of the rate, then constant",
+            "configs/latent-diffusion/cvc-ldm-kl-8.yaml:25-32",
+        ),
+        "length": ("until stopped", "main.py"),
+        "batches": ("4 images, the rest of a pass as a smaller batch", "main.py:213-221"),
+        "augmentation": ("both flips p 0.5", "ldm/data/cvc.py:28-29"),
+        "averaging": (
+            "decay min(0.9999, (1 + n) / (10 + n)) after n steps",
+            "ldm/modules/ema.py:25-41",
+        ),
+        "selection": ("highest Dice on the part that is scored", "cvc-ldm-kl-8.yaml:22"),
+    },
+    departures=(
+        "The length, 100,000 steps, is ours: the release names none.",
+        "The moving average covers the condition encoder too, not the U-Net alone.",
+        "Every batch draws its own noise for prediction; the release reuses the first image's.",
+        "Evaluation is in full precision unless the profile says bf16.",
+        "The checkpoint is chosen as the protocol says.",
+    ),
 )
 
 SPEC = MethodSpec(
@@ -270,6 +297,7 @@ SPEC = MethodSpec(
     licence="CreativeML Open RAIL-M",
     settings=SDSegSettings,
     recipe=RECIPE,
+    original=ORIGINAL,
     size=SizeRule(multiple=128),
     tokenizer="continuous",
     count_explanation="The paper prints 329.0: the 329 M of SDSeg's own paper with a digit added; "

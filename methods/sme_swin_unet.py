@@ -7,7 +7,6 @@ paper's rows come from, kiharalab/ACC-UNet@d2bbae4 (GPL-3.0); written anew.
 Kept from the code because they change numbers: every level of the channel transformer is a single
 token, so it adds one offset per channel; external attention has no residual, so a skip has rank 8
 at most; the superpixel level's output is discarded, and a convolution is never used.
-Differs from the harness of the paper's rows: SLIC there sees BGR images, here RGB.
 """
 
 from typing import Literal
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule
 from methods.layers.channel_transformer import ChannelTransformer
-from methods.layers.recipes import ACC_UNET_SGD
+from methods.layers.recipes import ACC_UNET_SGD, ACC_UNET_SGD_ORIGINAL
 from methods.layers.swin import load_pretrained
 from methods.swin_unet import SIDE, SwinUNet
 
@@ -145,6 +144,14 @@ SPEC = MethodSpec(
     licence="GPL-3.0 (upstream; not copied)",
     settings=SMESwinUNetSettings,
     recipe=ACC_UNET_SGD,
+    original=ACC_UNET_SGD_ORIGINAL.model_copy(
+        update={
+            "departures": (
+                *ACC_UNET_SGD_ORIGINAL.departures,
+                "SLIC sees RGB images, in the release BGR ones (nets/SMESwinUnet.py).",
+            )
+        }
+    ),
     size=SizeRule(fixed=SIDE),
     count_explanation=(
         "169,790,777 is the printed 169.8 M; 115.6 M of them are the four patch convolutions, "

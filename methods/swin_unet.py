@@ -17,7 +17,7 @@ from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule
-from methods.layers.recipes import ACC_UNET_SGD
+from methods.layers.recipes import ACC_UNET_SGD, ACC_UNET_SGD_ORIGINAL
 from methods.layers.swin import PatchExpand, PatchMerge, SwinStage, init_linear, load_pretrained
 
 SIDE = 224
@@ -132,6 +132,7 @@ SPEC = MethodSpec(
     licence="GPL-3.0 copy, authors' repository states none (upstream; not copied)",
     settings=SwinUNetSettings,
     recipe=ACC_UNET_SGD,
+    original=ACC_UNET_SGD_ORIGINAL,
     size=SizeRule(fixed=SIDE),
     count_explanation="27,168,132 is the printed 27.2 M.",
     reduced={"pretrained": "none", "embed_dim": 24, "drop_path": 0.0},

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule
 from methods.layers.blocks import conv_relu
 from methods.layers.channel_transformer import ChannelTransformer
-from methods.layers.recipes import ACC_UNET
+from methods.layers.recipes import ACC_UNET, ACC_UNET_ORIGINAL
 from methods.unet import DownLevel
 
 SIDE = 224
@@ -128,6 +128,7 @@ SPEC = MethodSpec(
     licence="GPL-3.0 copy, authors' repository states none (upstream; not copied)",
     settings=UCTransNetSettings,
     recipe=ACC_UNET,
+    original=ACC_UNET_ORIGINAL,
     size=SizeRule(fixed=SIDE),
     count_explanation="66,430,657 is the printed 66.4 M.",
     reduced={"base_channels": 8, "layers": 1, "dropout": 0.0},

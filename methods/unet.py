@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule
 from methods.layers.blocks import UpConcat, conv_relu
-from methods.layers.recipes import ACC_UNET
+from methods.layers.recipes import ACC_UNET, ACC_UNET_ORIGINAL
 
 
 class UNetSettings(Settings):
@@ -88,6 +88,7 @@ SPEC = MethodSpec(
     licence="GPL-3.0 (upstream; not copied)",
     settings=UNetSettings,
     recipe=ACC_UNET,
+    original=ACC_UNET_ORIGINAL,
     size=SizeRule(multiple=16),
     count_explanation="The paper prints 14.0 M: probably the integer 14 quoted from the ACC-UNet "
     "paper with '.0' added. No variant of this family gives 14.0 (13.36 M without the transposed "

@@ -170,7 +170,8 @@ def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
     table = Table(show_header=False, show_edge=False)
     for key, value in facts.items():
         text = _words(value)
-        text = text if len(text) < 900 else f"{text[:900]} ... (--json)"
+        if len(text) >= 900 and key not in ("original", "departures"):
+            text = f"{text[:900]} ... (--json)"
         table.add_row(f"[bold]{key}[/]", escape(text))
     console.print(table)
 

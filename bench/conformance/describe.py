@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.contracts import BuildContext, Settings, SizeRule
+from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule
 from bench.core.frozen import Frozen, validated
 from bench.method import Method
 from bench.protocols import get_profile
@@ -39,7 +39,8 @@ class SettingInfo(Frozen):
 class MethodDescription(Frozen):
     """Everything that `bench describe method NAME` prints.
 
-    sizes: which image sides the network takes. tokenizer: the role it needs; tokenizer_counted: the
+    alternatives: further native recipes, chosen by --set recipe.name=NAME. original: what its authors
+    do, a line per topic with file and lines; departures: what differs here. sizes: which image sides the network takes. tokenizer: the role it needs; tokenizer_counted: the
     one that the counts below include. total_params: trainable, frozen and the tokenizer's, each
     tensor once. gmacs_224: 1e9 multiply-accumulates of one inference on one image of 224 px, as
     the harness runs it: on a network of side `network_side_224`, tokenizer included. inference: what
@@ -58,6 +59,9 @@ class MethodDescription(Frozen):
     settings: tuple[SettingInfo, ...]
     settings_help: str
     recipe: Recipe
+    alternatives: tuple[Recipe, ...]
+    original: tuple[str, ...]
+    departures: tuple[str, ...]
     sizes: str
     tokenizer: str | None
     tokenizer_counted: str | None
@@ -100,6 +104,9 @@ def describe_method(
         settings=setting_infos(chosen),
         settings_help=settings_help(spec.settings),
         recipe=spec.recipe,
+        alternatives=spec.alternatives,
+        original=original_in_lines(spec),
+        departures=spec.original.departures if spec.original else (),
         sizes=sizes_in_words(spec.size),
         tokenizer=spec.tokenizer,
         tokenizer_counted=None if frozen is None else frozen.name,
@@ -110,6 +117,14 @@ def describe_method(
         inference="predict_step" if method.repeats_a_step else "predict",
         param_shapes=shape_counts(p for p in method.parameters() if p.requires_grad),
     )
+
+
+def original_in_lines(spec: MethodSpec) -> tuple[str, ...]:
+    """What the method's authors do: where it was read, then "topic: what (file and lines)"."""
+    if spec.original is None:
+        return ()
+    topics = spec.original.topics.items()
+    return (spec.original.code, *(f"{name}: {what} ({where})" for name, (what, where) in topics))
 
 
 def count_rows(names: Iterable[str], edition: Edition | None = None) -> list[dict[str, Any]]:

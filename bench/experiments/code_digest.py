@@ -25,7 +25,12 @@ _SCORING = ("bench.metrics",)
 
 _ERRORS = ("Error", "Failure", "Exception", "Broken", "Skipped", "unknown_name")
 _LOGS = ("warn", "warning", "info", "debug", "exception")
-_DESCRIPTIVE = ("Recipe", "TokenizerSpec", "model_copy")  # their content is digested as values
+_DESCRIPTIVE = (
+    "Recipe",
+    "Original",
+    "TokenizerSpec",
+    "model_copy",
+)  # their content is digested as values
 _KEPT_OF_SPEC = ("build", "builder")
 
 

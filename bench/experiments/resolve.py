@@ -88,8 +88,11 @@ def _initial_weights(spec: MethodSpec, settings: dict[str, Any]) -> str:
 def _recipe(spec: MethodSpec, request: CellRequest, train_cases: int) -> Recipe:
     """The recipe that runs: the protocol's, at the budget's, the profile's or its own length, with
     the changes of profile and user."""
-    native = request.protocol.recipe == "native"
-    recipe = spec.recipe.on(request.train) if native else SHARED
+    if "name" in request.recipe:  # one of the method's own, whatever the protocol's default
+        recipe = spec.native(request.recipe["name"])
+    else:
+        recipe = spec.recipe if request.protocol.recipe == "native" else SHARED
+    recipe = recipe.on(request.train)
     epochs = request.profile.epochs
     if request.protocol.budget is not None:
         if {"epochs", "steps_per_epoch"} & request.recipe.keys():
@@ -104,9 +107,10 @@ def _recipe(spec: MethodSpec, request: CellRequest, train_cases: int) -> Recipe:
 
 def _changed(recipe: Recipe, request: CellRequest) -> Recipe:
     """The recipe with the profile's and then the user's changes, and a name that says so."""
+    wanted = {field: value for field, value in request.recipe.items() if field != "name"}
     for changes, name in (
         (request.profile.recipe, f"{recipe.name}, as in profile {request.profile.name}"),
-        (request.recipe, f"{recipe.name}, changed"),
+        (wanted, f"{recipe.name}, changed"),
     ):
         if changes:
             values = recipe.model_dump() | {"name": name} | changes

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bench.contracts import Batch
@@ -33,15 +34,21 @@ class TrainingBatches:
         device: torch.device,
         latents: LatentSource | None,
     ) -> None:
-        if recipe.batch_size > len(cases):
+        if recipe.drop_last and recipe.batch_size > len(cases):
             raise BenchError(
                 f"Recipe {recipe.name!r} takes batches of {recipe.batch_size}, but "
                 f"{arrays.dataset} has only {len(cases)} training cases under this split. "
                 "Set a smaller batch, e.g. --set recipe.batch_size=4."
             )
+        if recipe.masks != "nearest" and latents is not None and "mask" in latents.kinds:
+            raise BenchError(
+                f"recipe.masks is {recipe.masks!r}, but this method reads latents of masks, which "
+                "are those of nearest-neighbour masks. Set recipe.masks=nearest."
+            )
         self.cases = torch.from_numpy(cases)  # positions in `arrays`
         self.images = torch.from_numpy(np.ascontiguousarray(arrays.images[cases])).to(device)
-        self.masks = torch.from_numpy(np.ascontiguousarray(arrays.masks[cases])).to(device)
+        self.masks = torch.from_numpy(_masks(arrays, cases, recipe.masks)).to(device)
+        self.shapes = arrays.native_masks.shapes[cases] if len(arrays.native_masks) else None
         self.has_foreground = self.masks.flatten(1).any(1).cpu().nonzero().flatten()
         self.recipe, self.seed, self.latents = recipe, seed, latents
         self.policy = policy(recipe.augmentation)
@@ -52,8 +59,7 @@ class TrainingBatches:
         if self.recipe.steps_per_epoch is not None:
             return self.recipe.steps_per_epoch
         full, rest = divmod(len(self.cases), self.recipe.batch_size)
-        # The rest makes one more batch, filled up from a second shuffle; a rest of one is dropped.
-        return full + (rest > 1 and not self.recipe.drop_last)
+        return full + (rest > 0 and not self.recipe.drop_last)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch (0-based)."""
@@ -62,22 +68,52 @@ class TrainingBatches:
             yield self._batch(chosen, generator)
 
     def _draws(self, generator: torch.Generator) -> Iterator[Tensor]:
-        size, n = self.recipe.batch_size, len(self.cases)
-        rounds = math.ceil(self.steps * size / n)
-        order = torch.cat([torch.randperm(n, generator=generator) for _ in range(rounds)])
-        forced = round(self.recipe.foreground_share * size)
-        for step in range(self.steps):
-            chosen = order[step * size : (step + 1) * size].clone()
+        for chosen in self._order(generator):
+            forced = round(self.recipe.foreground_share * len(chosen))
             if forced and len(self.has_foreground):
                 pick = torch.randint(len(self.has_foreground), (forced,), generator=generator)
                 chosen[-forced:] = self.has_foreground[pick]
             yield chosen
 
+    def _order(self, generator: torch.Generator) -> list[Tensor]:
+        """Positions among the training cases, batch by batch, before foreground is forced."""
+        size, n = self.recipe.batch_size, len(self.cases)
+        if self.recipe.replacement:
+            drawn = torch.randint(n, (self.steps * size,), generator=generator)
+            return list(drawn.split(size))
+        if self.recipe.drop_last:  # full batches, over the end of a pass where steps are fixed
+            rounds = math.ceil(self.steps * size / n)
+            order = torch.cat([torch.randperm(n, generator=generator) for _ in range(rounds)])
+            return list(order.split(size))[: self.steps]
+        batches: list[Tensor] = []
+        while len(batches) < self.steps:
+            batches += torch.randperm(n, generator=generator).split(size)
+        return batches[: self.steps]
+
     def _batch(self, chosen: Tensor, generator: torch.Generator) -> Batch:
         at = chosen.to(self.images.device)
         images = to_images(self.images[at])
         masks = self.masks[at].unsqueeze(1).float()
-        images, masks, views = augment(images, masks, self.policy, generator)
+        if self.recipe.masks == "soft":
+            masks = masks / 255
+        shapes = None if self.shapes is None else torch.from_numpy(self.shapes[chosen.numpy()])
+        images, masks, views = augment(images, masks, self.policy, generator, shapes)
         if self.latents is None:
             return Batch(images, masks)
         return Batch(images, masks, *self.latents.batch(images, masks, self.cases[chosen], views))
+
+
+def _masks(arrays: CaseArrays, cases: np.ndarray, how: str) -> np.ndarray:
+    """Masks at network size: bool (n, S, S), or uint8 in 0..255 where `how` is "soft".
+
+    Bilinear interpolation is of the stored masks, without antialiasing.
+    """
+    if how == "nearest":
+        return np.ascontiguousarray(arrays.masks[cases])
+    side = arrays.masks.shape[1]
+    resized = np.empty((len(cases), side, side), np.uint8)
+    for row, case in enumerate(cases):
+        native = torch.from_numpy(arrays.native_masks[int(case)]).float()[None, None]
+        soft = F.interpolate(native, (side, side), mode="bilinear", align_corners=False)
+        resized[row] = (soft[0, 0] * 255).round().byte().numpy()
+    return resized if how == "soft" else resized > 0

@@ -48,6 +48,11 @@ def _parameter_groups(method: Method, recipe: Recipe) -> list[dict[str, Any]]:
     head = {id(p) for name, p in method.named_parameters() if heads and name.startswith(heads)}
     norms = [module for module in method.modules() if isinstance(module, NORMS)]
     bare = {id(p) for norm in norms for p in norm.parameters() if not recipe.decay_norms}
+    bare |= {
+        id(p)
+        for name, p in method.named_parameters()
+        if any(part in name for part in recipe.no_decay)
+    }
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for p in trainable(method):
         rate = recipe.head_lr if id(p) in head else 1.0

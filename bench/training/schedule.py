@@ -1,4 +1,4 @@
-"""The learning rate of every optimizer step under a recipe."""
+"""The learning rate and the decay of the averaged weights at every optimizer step of a recipe."""
 
 import math
 
@@ -8,20 +8,35 @@ from bench.recipes import Recipe
 def learning_rate(recipe: Recipe, epoch: int, step: int, steps_per_epoch: int) -> float:
     """The rate of optimizer step `step` (0-based, within `epoch`, 0-based).
 
-    Warm-up rises linearly from `warmup_from` x lr; then the schedule falls from lr to min_lr.
-    Cosine: Loshchilov and Hutter 2017 (arXiv:1608.03983); poly: (1 - t)^power.
+    Warm-up rises linearly from `warmup_from` x lr; after `hold` epochs at lr the schedule falls to
+    min_lr, of which the run goes through `run_share`. Cosine: Loshchilov and Hutter 2017 (arXiv:1608.03983); poly: (1 - t)^power.
     """
-    if recipe.schedule_unit == "step":
-        now, total = float(epoch * steps_per_epoch + step), recipe.epochs * steps_per_epoch
-    elif recipe.schedule_unit == "epoch":
-        now, total = float(epoch), recipe.epochs
-    else:
-        now, total = epoch + (step + 1) / steps_per_epoch, recipe.epochs
+    match recipe.schedule_unit:
+        case "epoch":
+            now = float(epoch)
+        case "step":
+            now = epoch + step / steps_per_epoch
+        case "smooth":
+            now = epoch + (step + 1) / steps_per_epoch
     if now < recipe.warmup:
         share = now / recipe.warmup
         return recipe.lr * (recipe.warmup_from + (1 - recipe.warmup_from) * share)
-    elapsed = now - recipe.warmup
-    return _decayed(recipe, elapsed, max(total - recipe.warmup, 1e-12))
+    start = recipe.warmup + recipe.hold
+    return _decayed(
+        recipe, max(now - start, 0.0), max(recipe.epochs / recipe.run_share - start, 1e-12)
+    )
+
+
+def ema_decay(recipe: Recipe, done: int, total: int) -> float:
+    """The decay of the averaged weights at optimizer step `done` (1-based) of `total`.
+
+    The recipe must have an `ema_decay`. Warm-up as in the moving average of the latent-diffusion release.
+    """
+    assert recipe.ema_decay is not None
+    decay = recipe.ema_decay
+    if recipe.ema_horizon is not None:
+        decay = min(decay, 1 - 1 / max(1.0, recipe.ema_horizon * total))
+    return min(decay, (1 + done) / (10 + done)) if recipe.ema_warmup else decay
 
 
 def _decayed(recipe: Recipe, elapsed: float, total: float) -> float:

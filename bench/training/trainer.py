@@ -19,7 +19,7 @@ from bench.training.batches import TrainingBatches
 from bench.training.checkpoints import load_state, save_state
 from bench.training.engine import Engine
 from bench.training.optimizer import make_optimizer, set_learning_rate
-from bench.training.schedule import learning_rate
+from bench.training.schedule import ema_decay, learning_rate
 from bench.training.seeds import seed_for
 from bench.training.selection import Selected
 from bench.training.weights import WeightAverage, load_own_state, own_state, trainable
@@ -75,7 +75,8 @@ def train(method: Method, batches: TrainingBatches, run: TrainingRun) -> Trained
     """
     recipe, engine = run.recipe, run.engine
     optimizer = make_optimizer(method, recipe)
-    average = WeightAverage(method, recipe.ema_decay)
+    average = WeightAverage(method, kept=recipe.ema_decay is not None)
+    total = recipe.epochs * batches.steps
     selected = Selected(run.selection, recipe.epochs)
     state = _State(method, optimizer, average, selected)
     if run.resume_file is not None and run.resume_file.exists():
@@ -101,7 +102,9 @@ def train(method: Method, batches: TrainingBatches, run: TrainingRun) -> Trained
             if recipe.grad_clip is not None:
                 nn.utils.clip_grad_norm_(trainable(method), recipe.grad_clip)
             optimizer.step()
-            average.update()
+            if average.kept:
+                done = epoch * batches.steps + step + 1
+                average.update(ema_decay(recipe, done, total))
             losses.add(parts)
             run.on_progress({"epoch": epoch, "step": step, "steps": batches.steps})
         row = {"epoch": epoch + 1, "lr": lr, **losses.means(epoch)}

@@ -46,23 +46,19 @@ def load_own_state(method: Method, state: dict[str, Tensor]) -> None:
 
 
 class WeightAverage:
-    """Exponential moving average of the parameters that train; without a decay it does nothing.
+    """Exponential moving average of the parameters that train; where not `kept` it does nothing."""
 
-    After each optimizer step: average = decay x average + (1 - decay) x weights.
-    """
-
-    def __init__(self, method: Method, decay: float | None) -> None:
-        self.method, self.decay = method, decay
+    def __init__(self, method: Method, kept: bool) -> None:
+        self.method, self.kept = method, kept
         self.average: dict[str, Tensor] = {}
-        if decay is not None:
+        if kept:
             named = {n: p.detach() for n, p in method.named_parameters() if p.requires_grad}
             self.average = {n: p.clone() for n, p in named.items()}
             self._weights, self._averages = list(named.values()), list(self.average.values())
 
-    def update(self) -> None:
-        """Follow the weights after an optimizer step."""
-        if self.decay is not None:
-            torch._foreach_lerp_(self._averages, self._weights, 1 - self.decay)
+    def update(self, decay: float) -> None:
+        """After an optimizer step: average = decay x average + (1 - decay) x weights."""
+        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
 
     def state(self) -> dict[str, Tensor]:
         """What is validated and stored: averaged weights where there are some, and buffers as they
@@ -72,7 +68,7 @@ class WeightAverage:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The method with its averaged weights inside the block, and with its raw ones after it."""
-        if self.decay is None:
+        if not self.kept:
             yield
             return
         raw = {n: t.clone() for n, t in own_state(self.method).items()}

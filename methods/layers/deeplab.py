@@ -1,8 +1,8 @@
 """The host of the domain generalization operators: DeepLab-V3 on ResNet-50 (arXiv:1706.05587).
 
 torchvision's network with one output, no auxiliary head, output stride 8. An operator without
-parameters is put behind named stages of the backbone. Whether the paper started from ImageNet
-weights, and at which stride, nobody says: `pretrained` is an explicit choice.
+parameters is put behind named stages of the backbone. The paper does not say what it started from:
+the default is what the recipe was made for, ImageNet weights with frozen batch norms.
 """
 
 from typing import Literal
@@ -18,16 +18,19 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from bench.contracts import BuildContext, Settings, SizeRule
 from bench.core.errors import BenchError
-from bench.recipes import Recipe
+from bench.recipes import Original, Recipe
 from methods.layers.blocks import Standardise
 
 Stage = Literal["conv1", "maxpool", "layer1", "layer2", "layer3", "layer4"]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE = SizeRule(multiple=8)
 PARAMETERS = (
-    "Not printed in the paper. The operator has no parameters; torchvision's auxiliary head, which "
-    "is left out here, would make 41,993,794."
+    "Not printed in the paper. The operator has no parameters. 39,633,729, of which the backbone's "
+    "batch norms (53,120) do not train while frozen_norm; torchvision's auxiliary head, which is "
+    "left out here, would make 41,993,794."
 )
+FROM_SCRATCH = {"pretrained": "none", "frozen_norm": False}
+"""Settings without any download."""
 
 
 class DeepLabSettings(Settings):
@@ -38,8 +41,8 @@ class DeepLabSettings(Settings):
     width: channels of the first stage, 64 in ResNet-50; narrower ones only start at random.
     """
 
-    pretrained: Literal["none", "imagenet"] = "none"
-    frozen_norm: bool = False
+    pretrained: Literal["none", "imagenet"] = "imagenet"
+    frozen_norm: bool = True
     width: int = Field(64, ge=4, le=64)
 
 
@@ -132,7 +135,7 @@ def build_host(
     if settings.frozen_norm and settings.pretrained == "none":
         raise BenchError(
             "frozen_norm keeps pretrained batch norms, and pretrained=none has none. Set "
-            "pretrained=imagenet or frozen_norm=false."
+            "frozen_norm=false as well, or pretrained=imagenet."
         )
     return DeepLabHost(settings, operator, stages, context.load_weights)
 
@@ -158,13 +161,43 @@ RECIPE = Recipe(
     schedule="poly",
     schedule_unit="step",
     power=0.9,
-    epochs=125,
+    epochs=80,  # of 250 steps: 20,000
+    run_share=0.64,  # of a schedule over 31,250 steps
     steps_per_epoch=250,
     batch_size=8,
     loss="bce",
     augmentation="none",
 )
-"""DSU's own segmentation set-up (GTA5 to Cityscapes): 31,250 steps of poly decay, of which it runs
-20,000. Its classifier learns ten times faster than its backbone, and it starts from ImageNet with
-frozen batch norms (settings pretrained, frozen_norm). MixStyle publishes no segmentation set-up,
-and how GMS trained either is unknown: both carry this one."""
+"""DSU's own segmentation set-up (GTA5 to Cityscapes). MixStyle publishes none, and how GMS trained
+either is unknown: both carry this one."""
+
+ORIGINAL = Original(
+    code="lixiaotong97/DSU@82a1de0, semantic-segmentation",
+    topics={
+        "optimizer": (
+            "SGD 5e-4, the classifier ten times that, momentum 0.9, weight decay 5e-4",
+            "train_src.py:75-81, configs/deeplabv2_ur101_src.yaml:17",
+        ),
+        "schedule": (
+            "(1 - step / 31,250)^0.9",
+            "train_src.py:136, configs/deeplabv2_ur101_src.yaml:18",
+        ),
+        "length": (
+            "stops at step 20,000",
+            "train_src.py:192, configs/deeplabv2_ur101_src.yaml:19",
+        ),
+        "batches": (
+            "8 images, drawn over the end of a pass; the rest of the last dropped",
+            "train_src.py:114-122, core/datasets/build.py",
+        ),
+        "augmentation": ("none", "core/configs/defaults.py:17-36"),
+    },
+    departures=(
+        (
+            "The network is DeepLab-V3 on ResNet-50, as the paper says; DSU's is DeepLab-V2 on "
+            "ResNet-101."
+        ),
+        "The loss is binary cross-entropy of one output, not cross-entropy of 19.",
+        "The checkpoint is chosen as the protocol says.",
+    ),
+)
