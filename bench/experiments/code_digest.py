@@ -129,7 +129,7 @@ def _first_party(path: Path, module: str, counted: tuple[str, ...]) -> Path | No
     package = _package_of(path)
     if package and package != "bench":
         return _find(module) if top == package else None
-    beside = path.parent / f"{top}.py"
+    beside = path.parent / f"{module}.py"  # not `top`: a name in a module is no module
     return beside if not package and beside.is_file() and beside != path else None
 
 
