@@ -130,6 +130,16 @@ def test_a_file_beside_a_lone_one_counts_by_its_content_and_not_by_its_name(writ
     assert written.code(own) != before  # then `helper` is somebody else's package
 
 
+def test_a_package_beside_a_lone_file_counts_with_all_that_it_imports(written):
+    def code(first: str, second: str) -> str:
+        files = {"helper/__init__.py": f"from .one import a\n\nB = {first}\n"}
+        files["helper/one.py"] = f"a = {second}\n"
+        return tokenizer_code(written({"own.py": "from helper import a\n"} | files))
+
+    assert code("1", "1") == code("1", "1")
+    assert len({code("1", "1"), code("2", "1"), code("1", "2")}) == 3
+
+
 def test_a_renamed_file_may_take_another_place_among_the_imports(written):
     files = {"a": "A = 1\n", "b": "B = 2\n"}
     before = written.code("import a as x\nimport b as y\n\nprint(x, y)\n", **files)
