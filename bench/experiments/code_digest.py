@@ -132,16 +132,17 @@ def _parsed(path: Path) -> ast.Module:
 
 def _first_party(path: Path, module: str, counted: tuple[str, ...]) -> Path | None:
     """The file of a module that counts: a counted wing's, or of the importing file's own package,
-    or a file beside a lone plugin file."""
+    or a file or package beside a lone plugin file."""
     top = module.partition(".")[0]
     if top == "bench":
         wanted = any(module == wing or module.startswith(f"{wing}.") for wing in counted)
         return _find(module) if wanted else None
-    package = _package_of(path)
-    if package and package != "bench":
-        return _find(module) if top == package else None
-    beside = path.parent / f"{top}.py"
-    return beside if not package and beside.is_file() and beside != path else None
+    root, package = _package_of(path)
+    if package == "bench" or package and package != top:
+        return None
+    place = root.joinpath(*module.split("."))
+    files = (place / "__init__.py", place.with_name(f"{place.name}.py"))
+    return next((file for file in files if file.is_file() and file != path), None)
 
 
 @cache
@@ -153,13 +154,14 @@ def _find(module: str) -> Path | None:
         return None
 
 
-def _package_of(path: Path) -> str:
-    """The top-level package a file lies in, "" for a lone file."""
+def _package_of(path: Path) -> tuple[Path, str]:
+    """(the folder that holds a file's top-level package, that package's name); a lone file's own
+    folder and ""."""
     top = ""
     while (path.parent / "__init__.py").exists():
         path = path.parent
         top = path.name
-    return top
+    return path.parent, top
 
 
 class _Normal(ast.NodeTransformer):

@@ -799,6 +799,16 @@ def test_markdown_has_one_line_per_row_marks_and_footnotes(full):
     assert any(line.startswith("<sup>1</sup> no data in C:\\\\a\\_b & 50%") for line in lines)
 
 
+def test_a_rows_facts_are_its_method_changes_tokenizer_and_parameters(tmp_path):
+    cells = [cell(tmp_path, "unet"), cell(tmp_path, "gms")]
+    asked = [Missing(method="gss", train="busi", tokenizer="tiny-vq")]
+    table = one(METHODS, cells, missing=asked)
+    facts = {row.label: tuple(value for _, value in row.facts) for row in table.rows}
+    assert facts.pop("UNet") == ("unet", "{}", "", "14751873")
+    assert facts.pop("GMS") == ("gms", "{}", "tiny-kl", "1564976")
+    assert list(facts.values()) == [("gss", "", "", "")]
+
+
 def test_latex_is_booktabs_escaped_and_balanced(full):
     text = to_latex(full)
     for words in (r"\toprule", r"\midrule", r"\bottomrule", r"\cmidrule(lr){4-6}"):
