@@ -216,7 +216,9 @@ def to_csv(table: Table) -> str:
 
 def _csv_entry(entry: Entry) -> dict[str, object]:
     column = entry.column
+    training = entry.training.facts() if entry.training else {}
     return {
+        **training,
         "train": column.train if column else "",
         "test": column.test if column else "",
         "subset": column.subset if column else "",
@@ -230,7 +232,7 @@ def _csv_entry(entry: Entry) -> dict[str, object]:
         "printed": entry.printed or "",
         "difference": _number(entry.difference),
         "reason": entry.reason or "",
-    } | (entry.training.facts() if entry.training else {})
+    }
 
 
 def _number(value: float | None) -> str:
