@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bench.training.augment import Augmentation, augment
+from bench.training.movement import Movement
 
 
 def block(height: int, width: int, size: int = 16) -> torch.Tensor:
@@ -29,17 +30,7 @@ def test_angle_and_size_have_draws_of_their_own(monkeypatch, angle, zoom, expect
     monkeypatch.setattr(
         torch, "rand", lambda *size, generator: draws if len(size) == 2 else torch.zeros(size)
     )
-    how = Augmentation(affine_p=1.0, rotate=180, scale=(0.5, 1.0))
+    how = Augmentation(move=Movement(p=1.0, rotate=(-180, 180), scale=(0.5, 1.0)))
     mask = block(4, 8)
     _, moved, _ = augment(mask.repeat(1, 3, 1, 1), mask, how, torch.Generator())
     assert torch.equal(moved, expected)
-
-
-def test_a_narrow_blur_reaches_the_next_pixel_and_no_further():
-    """Three times a sigma of 1/4 is less than one pixel."""
-    point = torch.zeros(1, 3, 9, 9)
-    point[..., 4, 4] = 1
-    how = Augmentation(blur_p=1.0, blur=(0.25, 0.25))
-    out, _, _ = augment(point, point[:, :1], how, torch.Generator().manual_seed(0))
-    assert (out[0, 0] > 0).nonzero().min(0).values.tolist() == [3, 3]
-    assert (out[0, 0] > 0).nonzero().max(0).values.tolist() == [5, 5]

@@ -1,5 +1,7 @@
 """Training batches: which cases are drawn, in which order, and with which pixels and latents."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ from latent_doubles import CASES, Summary, arrays
 
 from bench.contracts import Batch
 from bench.core.errors import BenchError
-from bench.data.arrays import CaseArrays
+from bench.data.arrays import CaseArrays, NativeMasks
+from bench.data.pixels import pack
 from bench.recipes import Recipe
 from bench.training.batches import TrainingBatches
 from bench.training.latents import LatentSource
@@ -103,12 +106,13 @@ def test_a_second_epoch_draws_other_augmentations():
         (8, 4, True, [4, 4]),
         (8, 4, False, [4, 4]),
         (9, 4, True, [4, 4]),
-        (9, 4, False, [4, 4]),  # never one image alone: it has no batch statistics
+        (9, 4, False, [4, 4, 1]),  # as the originals do: one image is a batch
         (10, 4, True, [4, 4]),
-        (10, 4, False, [4, 4, 4]),  # the last one is filled up from a second shuffle
-        (11, 4, False, [4, 4, 4]),
+        (10, 4, False, [4, 4, 2]),
+        (11, 4, False, [4, 4, 3]),
         (4, 4, True, [4]),
         (3, 1, False, [1, 1, 1]),
+        (3, 4, False, [3]),  # a batch larger than the training set is one smaller batch
     ],
 )
 def test_sizes_of_batches(cases, size, drop_last, sizes):
@@ -125,6 +129,30 @@ def test_a_fixed_number_of_steps_has_full_batches_and_starts_over_when_all_are_d
     flat = [row for batch in epoch for row in batch]
     counts = [flat.count(row) for row in range(10)]
     assert max(counts) - min(counts) <= 1 and sum(counts) == 4 * steps
+
+
+def test_a_pass_without_its_rest_dropped_holds_every_case_once():
+    batches = batches_of(drop_last=False, batch_size=5)
+    epoch = drawn(batches)
+    assert [len(batch) for batch in epoch] == [5, 5, 2]
+    assert sorted(row for batch in epoch for row in batch) == TRAIN.tolist()
+
+
+def test_a_fixed_number_of_steps_keeps_the_smaller_batches_of_each_pass():
+    batches = batches_of(rows=np.arange(10), drop_last=False, steps_per_epoch=5)
+    epoch = drawn(batches)
+    assert [len(batch) for batch in epoch] == [4, 4, 2, 4, 4]
+    assert sorted(row for batch in epoch[:3] for row in batch) == list(range(10))
+
+
+def test_cases_drawn_with_replacement_fill_every_batch_and_repeat():
+    batches = batches_of(replacement=True, drop_last=False, batch_size=5)
+    epochs = [drawn(batches, epoch) for epoch in range(40)]
+    assert {tuple(map(len, epoch)) for epoch in epochs} == {(5, 5, 5)}
+    flat = [row for epoch in epochs for batch in epoch for row in batch]
+    assert set(flat) == set(TRAIN.tolist())
+    twice = sum(len(set(batch)) < 5 for epoch in epochs for batch in epoch) / 120
+    assert twice == pytest.approx(1 - 11 * 10 * 9 * 8 / 12**4, abs=0.17)  # 0.618, 4 SE
 
 
 def test_a_batch_larger_than_the_training_set_is_refused():
@@ -196,6 +224,35 @@ def test_the_recipes_augmentation_is_applied():
         torch.cat(turned).sum((1, 2, 3)).sort().values.round(decimals=2),
         torch.cat(plain).sum((1, 2, 3)).sort().values.round(decimals=2),
     )
+
+
+def with_native_masks(size: int = 16) -> CaseArrays:
+    """Masks stored at 2 x 2 px with one pixel set, at the top left."""
+    cases = arrays()
+    bits = np.tile(pack(np.array([[True, False], [False, False]])), CASES)
+    native = NativeMasks(bits, np.full((CASES, 2), 2, np.int64))
+    return dataclasses.replace(cases, native_masks=native)
+
+
+@pytest.mark.parametrize(
+    "how, row",
+    [
+        ("soft", [1.0, 0.75, 0.25, 0.0]),  # bilinear, without antialiasing
+        ("dilated", [1.0, 1.0, 1.0, 0.0]),
+    ],
+)
+def test_masks_between_the_stored_pixels(how, row):
+    cases = with_native_masks()
+    small = dataclasses.replace(cases, images=cases.images[:, :4, :4], masks=cases.masks[:, :4, :4])
+    batch = next(batches_of(cases=small, masks=how).epoch(0))
+    assert batch.masks.dtype == torch.float32
+    assert batch.masks[0, 0, 0].tolist() == pytest.approx(row, abs=0.002)
+
+
+def test_latents_of_masks_are_those_of_nearest_neighbours(tmp_path):
+    latents = LatentSource(Summary(), with_native_masks(), tmp_path, CPU)
+    with pytest.raises(BenchError, match="recipe.masks is 'soft'.*Set recipe.masks=nearest"):
+        batches_of(cases=with_native_masks(), latents=latents, masks="soft")
 
 
 # Latents
