@@ -92,13 +92,19 @@ def test_a_batch_larger_than_the_training_cases_is_refused():
 
 
 def test_paper_adds_the_released_noise_where_the_release_has_it():
-    gms = {"method": "gms", **PAPER}
+    gms = {"method": "gms", **PAPER, "profile__preset": None}
     key = key_of(**gms)
     assert key.settings["latent_noise"] == "as-released"
-    assert key.preset == {"latent_noise": "as-released", "supervision": "out"}
+    assert key.preset == {"latent_noise": "as-released"}
     assert key_of(method="gms").settings["latent_noise"] == "off"
     assert key_of(**gms, settings={"latent_noise": "off"}).settings["latent_noise"] == "off"
     assert key_of(**gms, tokenizer="discrete").settings["latent_noise"] == "off"
+
+
+def test_a_profiles_preset_overrules_the_protocols():
+    """The embedded tokenizers have no posterior to take noise from, so paper works on phantoms."""
+    key = key_of(method="gms", **PAPER)
+    assert key.preset == {"latent_noise": "off", "supervision": "out"}
 
 
 def precision_of(protocol: str, profile: str, asked: str | None = None) -> str:
