@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.data.arrays import CaseArrays
+from bench.data.arrays import CaseArrays, NativeMasks
+from bench.data.pixels import pack
 from bench.method import Method
 from bench.recipes import Recipe
 from bench.training.batches import TrainingBatches
@@ -37,10 +38,16 @@ def squares(n: int = 12, size: int = 16) -> CaseArrays:
         groups=tuple(f"g{number}" for number in range(n)),
         images=images,
         masks=masks,
-        native_masks=[enlarged(mask, number) for number, mask in enumerate(masks)],
+        native_masks=stored([enlarged(mask, number) for number, mask in enumerate(masks)]),
         case_hashes=ids,
         content_hash="squares",
     )
+
+
+def stored(masks: list[np.ndarray]) -> NativeMasks:
+    """Masks of sizes of their own, as a dataset's cache holds them."""
+    shapes = np.array([mask.shape for mask in masks], np.int64)
+    return NativeMasks(np.concatenate([pack(mask) for mask in masks]), shapes)
 
 
 def enlarged(mask: np.ndarray, number: int) -> np.ndarray:

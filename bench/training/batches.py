@@ -48,10 +48,12 @@ class TrainingBatches:
         self.cases = torch.from_numpy(cases)  # positions in `arrays`
         self.images = torch.from_numpy(np.ascontiguousarray(arrays.images[cases])).to(device)
         self.masks = torch.from_numpy(_masks(arrays, cases, recipe.masks)).to(device)
-        self.shapes = arrays.native_masks.shapes[cases] if len(arrays.native_masks) else None
         self.has_foreground = self.masks.flatten(1).any(1).cpu().nonzero().flatten()
         self.recipe, self.seed, self.latents = recipe, seed, latents
         self.policy = policy(recipe.augmentation)
+        self.shapes = None  # of the stored pictures, (n, 2), where the policy reads them
+        if self.policy.move.native and len(arrays.native_masks):
+            self.shapes = torch.from_numpy(arrays.native_masks.shapes[cases])
 
     @property
     def steps(self) -> int:
@@ -96,7 +98,7 @@ class TrainingBatches:
         masks = self.masks[at].unsqueeze(1).float()
         if self.recipe.masks == "soft":
             masks = masks / 255
-        shapes = None if self.shapes is None else torch.from_numpy(self.shapes[chosen.numpy()])
+        shapes = None if self.shapes is None else self.shapes[chosen]
         images, masks, views = augment(images, masks, self.policy, generator, shapes)
         if self.latents is None:
             return Batch(images, masks)

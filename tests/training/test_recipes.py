@@ -1,5 +1,6 @@
 """Recipes and the learning rates they give."""
 
+import itertools
 import math
 
 import pytest
@@ -215,20 +216,21 @@ def test_a_shortened_recipe_keeps_its_shape(full, epochs, steps):
     found = [
         learning_rate(short, e, s, steps) / full.lr for e in range(epochs) for s in range(steps)
     ]
-    assert max(found) <= 1 + 1e-12 and max(found) > 0.985  # the peak, to within a step
-    assert found.index(max(found)) <= max(1, 0.1 * epochs * steps)  # warm-up: a tenth at most
+    total = epochs * steps
+    assert 1 - 1.5 / total <= max(found) <= 1 + 1e-12  # the peak, to within a step of the schedule
+    assert found.index(max(found)) <= math.ceil(0.1 * total)  # warm-up: a tenth at most
     if full.schedule != "constant" and epochs >= 5:
         assert min(found[len(found) // 2 :]) < 0.65  # DSU's schedule ends at 0.4 of the rate
     if full.schedule == "cosine-restarts" and epochs >= 5:
         period = min(short.period, epochs)
         falling = found[: period * steps]
-        assert all(a >= b for a, b in zip(falling, falling[1:], strict=False))
+        assert all(a >= b for a, b in itertools.pairwise(falling))
         assert falling[-1] < 0.4
     if full.ema_decay is not None:
-        left, total = 1.0, epochs * steps
+        left = 1.0
         for done in range(1, total + 1):
             decay = ema_decay(short, done, total)
-            assert 1 - decay >= min(5 / total, 1) * (1 - 1e-9) or decay <= full.ema_decay
+            assert decay <= full.ema_decay
             left *= decay
         assert left < 0.01  # of the initial weights
 
