@@ -308,12 +308,15 @@ def sampled(mutants: list[Mutant], count: int, seed: int, module: str) -> list[M
 
 
 def run(module: str, tests: list[str], chosen: list[Mutant], copy: Copy, args) -> None:
-    """Test the chosen mutants that have no stored result yet."""
+    """Test the chosen mutants that have no stored result yet; those that survived, with --retry."""
     original = (copy.folder / module).read_text()
     known = read_results(args.results)
-    again = ("survived", "timeout") if args.retry else ()
     keys = {mutant: key_of(original, mutant) for mutant in chosen}
-    todo = [m for m in chosen if keys[m] not in known or known[keys[m]]["outcome"] in again]
+    stored = {m: known[key]["outcome"] for m, key in keys.items() if key in known}
+    if args.retry:
+        todo = [m for m in chosen if stored.get(m) in ("survived", "timeout")]
+    else:
+        todo = [m for m in chosen if m not in stored]
     if not todo:
         return
     timeout = 10 + 4 * warm_up(copy, tests)
@@ -369,7 +372,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--only", nargs="+", default=["*"], help="patterns of module paths")
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "mutation.jsonl")
-    parser.add_argument("--retry", action="store_true", help="test former survivors again")
+    parser.add_argument(
+        "--retry", action="store_true", help="test former survivors again, and no others"
+    )
     parser.add_argument("--report", action="store_true", help="print stored results only")
     args = parser.parse_args()
     args.results = args.results.resolve()

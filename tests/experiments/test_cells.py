@@ -1,5 +1,8 @@
 """Requests and records of cells."""
 
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 from records import cell, curve
@@ -101,3 +104,8 @@ def test_cells_are_read_in_the_order_of_their_folders(tmp_path):
 def test_where_a_record_was_read_from_is_not_stored(tmp_path):
     record = cell(tmp_path)
     assert '"folder"' not in (record.folder / "cell.json").read_text()
+
+
+def test_reading_records_needs_no_pandas():
+    code = "import sys, bench.experiments.cells; sys.exit('pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -526,6 +526,14 @@ def test_as_many_other_cases_are_not_the_same_test_set(tmp_path):
         build_tables([METHODS], cells)
 
 
+@pytest.mark.parametrize("count, tail", [(3, ""), (4, " and 1 more"), (5, " and 2 more")])
+def test_a_refusal_names_three_cells_and_counts_the_others(tmp_path, count, tail):
+    cells = [cell(tmp_path, f"m{n}", inputs={"data": f"d{n}"}) for n in range(count)]
+    named = ", ".join(sorted(record.id for record in cells)[:3])
+    with pytest.raises(BenchError, match=re.escape(f"differs between {named}{tail}. Run")):
+        build_tables([METHODS], cells)
+
+
 @pytest.mark.parametrize("name", ["code", "recipe", "settings", "tokenizer", "numerics"])
 def test_methods_may_differ_in_all_but_data_and_split(tmp_path, name):
     cells = [cell(tmp_path, "unet", inputs={name: "a"}), cell(tmp_path, "gms", inputs={name: "b"})]
