@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bench.core.errors import BenchError
+from bench.core.files import file_digest
 from bench.experiments.predictions import Predictions, predictions_file, read_predictions
 
 
@@ -60,3 +61,12 @@ def test_a_changed_or_missing_file_is_named(tmp_path):
 def test_predictions_cannot_be_changed():
     with pytest.raises(FrozenInstanceError):
         Predictions((), (), ()).network = ()
+
+
+def test_a_file_that_needs_pickle_is_refused(tmp_path):
+    """Its checksum may be right: unpickling runs code."""
+    file = predictions_file(tmp_path, "busi-test")
+    file.parent.mkdir()
+    np.savez(file, case_ids=np.array(["a"], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        read_predictions(tmp_path, "busi-test", file_digest(file))
