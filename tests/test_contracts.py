@@ -38,6 +38,7 @@ def test_what_preset_returns_is_the_callers_own():
 
 
 SCRATCH = {"pretrained": "none"}
+FREE_NORM = SCRATCH | {"frozen_norm": False}
 ONE_HEAD = {"supervision": "out", "latent_noise": "off"}
 FEW_STEPS = {"sampler": "ddim", "samples": 1, "ensemble": "mean"}
 
@@ -57,8 +58,8 @@ def test_presets_of_the_shipped_methods():
         "gms": (ONE_HEAD, ONE_HEAD),
         "swin_unet": (SCRATCH, SCRATCH),
         "sme_swin_unet": (SCRATCH, SCRATCH),
-        "mixstyle": (SCRATCH, SCRATCH),
-        "dsu": (SCRATCH, SCRATCH),
+        "mixstyle": (FREE_NORM, FREE_NORM),
+        "dsu": (FREE_NORM, FREE_NORM),
         "sdseg": (SCRATCH, SCRATCH),
         "gss": (SCRATCH, SCRATCH),
         "medsegdiff_v2": (FEW_STEPS | {"steps": 10}, FEW_STEPS | {"steps": 2}),
