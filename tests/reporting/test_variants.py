@@ -1,10 +1,7 @@
 """What tells the cells of one method apart."""
 
-import json
-
 from records import cell
 
-import bench
 from bench.reporting.variants import Variant, variant_of
 
 
@@ -19,12 +16,6 @@ def test_the_order_of_settings_makes_no_other_variant(tmp_path):
         for seed, changed in enumerate(({"b": 1, "a": 2}, {"a": 2, "b": 1}))
     )
     assert one == other and one.text == "a=2, b=1" and one.settings == {"a": 2, "b": 1}
-
-
-def test_settings_of_the_frame_of_cells_are_json_with_sorted_keys(tmp_path):
-    cell(tmp_path / "cells", "unet", changed={"b": 1, "a": 2})
-    (text,) = bench.load_cells(tmp_path)["settings"]
-    assert text == json.dumps({"a": 2, "b": 1})
 
 
 def test_a_tokenizer_of_another_role_than_the_methods_own_is_foreign(tmp_path):
