@@ -179,3 +179,11 @@ def test_a_weight_that_a_step_does_not_use_stays_where_it_is():
 def test_gradients_do_not_add_up_over_steps():
     assert trained(Two(), steps_per_epoch=3).weights() == [9, 12]
     assert math.isclose(sum(trained(Two(), steps_per_epoch=2).weights()), 14)
+
+
+def test_parameters_named_in_no_decay_do_not_decay():
+    """Rate 1, decay 0.5, no gradient: what decays is halved."""
+    method = Normed()
+    trained(method, optimizer="sgd", lr=1.0, weight_decay=0.5, momentum=0.0, no_decay=("layer.b",))
+    assert method.layer.weight.item() == 0.5
+    assert method.layer.bias.item() == 1.0

@@ -130,7 +130,7 @@ def test_random_layers_draw_anew_in_every_epoch_and_alike_in_every_run():
 
 def test_a_step_takes_the_rate_of_its_own_place_in_the_schedule():
     """Warm-up over four steps: rates 0, 1/4, 1/2, 3/4, then 1 and 1."""
-    recipe = STEADY.model_copy(update={"epochs": 3, "schedule_unit": "step", "warmup": 4})
+    recipe = STEADY.model_copy(update={"epochs": 3, "schedule_unit": "step", "warmup": 2})
     method = Walk()
     trained = train(method, batches_of(recipe), run_of(recipe))
     assert method.weight.item() == 0 + 0.25 + 0.5 + 0.75 + 1 + 1
@@ -329,7 +329,7 @@ def test_patience_stops_after_as_many_epochs_without_improvement(selection, val,
         {},
         {"ema_decay": 0.9},
         {"optimizer": "sgd", "momentum": 0.9},
-        {"ema_decay": 0.5, "patience": 2, "schedule_unit": "step", "warmup": 6},
+        {"ema_decay": 0.5, "patience": 2, "schedule_unit": "step", "warmup": 3},
     ],
 )
 @pytest.mark.parametrize("selection", ["last", "best-val"])
