@@ -87,7 +87,7 @@ def _optimizer(recipe: Recipe) -> str:
 
 
 def _schedule(recipe: Recipe) -> str:
-    parts = [recipe.schedule]
+    parts: list[str] = [recipe.schedule]
     if recipe.period is not None:
         parts.append(f"every {recipe.period} epochs{', mirrored' if recipe.mirrored else ''}")
     if recipe.schedule == "poly":
