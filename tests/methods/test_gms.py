@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from generative_doubles import UntrainedKL, UntrainedVQ, sd_vae, small_kl
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from training_doubles import stored
 
 from bench.contracts import Batch, BuildContext
 from bench.core.errors import BenchError
@@ -154,7 +155,7 @@ def test_latent_noise_has_the_spread_of_the_images_posterior_not_the_masks(tmp_p
         groups=ids,
         images=np.full((n, 64, 64, 3), 51, dtype=np.uint8),
         masks=masks,
-        native_masks=list(masks),
+        native_masks=stored(list(masks)),
         case_hashes=ids,
         content_hash="grey",
     )
