@@ -116,7 +116,7 @@ def run(
 def _because(task: Task) -> str:
     """Why a cell is unavailable, or why it trains although one like it is stored."""
     if task.why:
-        return f"({', '.join(task.why)} differs from the nearest stored cell)"
+        return f"(the nearest stored cell differs in {', '.join(task.why)})"
     return task.reason
 
 
