@@ -17,10 +17,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule
-from methods.layers.blocks import conv_relu
+from methods.layers.blocks import DownLevel, conv_relu
 from methods.layers.channel_transformer import ChannelTransformer
 from methods.layers.recipes import ACC_UNET, ACC_UNET_ORIGINAL
-from methods.unet import DownLevel
 
 SIDE = 224
 SIDES = (224, 112, 56, 28)

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule
-from methods.layers.blocks import UpConcat, conv_relu
+from methods.layers.blocks import DownLevel, UpConcat, conv_relu
 from methods.layers.recipes import ACC_UNET, ACC_UNET_ORIGINAL
 
 
@@ -22,17 +22,6 @@ class UNetSettings(Settings):
     """base_channels: width of the first level; the others follow as 2, 4, 8 and 8 times it."""
 
     base_channels: int = Field(64, ge=2, multiple_of=2)
-
-
-class DownLevel(nn.Sequential):
-    """Halve the resolution by max-pooling, then two units."""
-
-    def __init__(self, in_channels: int, out_channels: int):
-        super().__init__(
-            nn.MaxPool2d(2),
-            conv_relu(in_channels, out_channels),
-            conv_relu(out_channels, out_channels),
-        )
 
 
 class UpLevel(nn.Module):

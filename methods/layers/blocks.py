@@ -46,6 +46,17 @@ def pointwise(in_channels: int, out_channels: int) -> ConvUnit:
     return ConvUnit(in_channels, out_channels, kernel=1)
 
 
+class DownLevel(nn.Sequential):
+    """Halve the resolution by max-pooling, then two units."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(
+            nn.MaxPool2d(2),
+            conv_relu(in_channels, out_channels),
+            conv_relu(out_channels, out_channels),
+        )
+
+
 class UpConcat(nn.Module):
     """Double the resolution by a 2x2 transposed convolution and put the skip's channels behind.
 
