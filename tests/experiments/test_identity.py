@@ -20,7 +20,7 @@ def own_cache(cache, monkeypatch):
 
 
 def inputs_of(asked) -> dict[str, str]:
-    return training_inputs(asked, resolve(asked)[2], Sources(asked.profile, None, []))
+    return training_inputs(asked, resolve(asked, 8)[2], Sources(asked.profile, None, []))
 
 
 def test_another_tokenizer_is_another_training():
@@ -49,7 +49,7 @@ def test_weights_code_and_architecture_of_a_tokenizer_count(monkeypatch, part):
 def test_the_weights_are_those_at_the_location_that_the_request_names(monkeypatch):
     monkeypatch.setattr(TokenizerSpec, "weights_hash", lambda self, location=None: str(location))
     asked = request(method="gms", tokenizer="tiny-kl@/elsewhere")
-    key = resolve(asked)[2].key.tokenizer
+    key = resolve(asked, 8)[2].key.tokenizer
     assert (key.name, key.weights_hash) == ("tiny-kl", "/elsewhere")
     assert (key.role, key.default_role) == ("continuous", "continuous")
 
