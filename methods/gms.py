@@ -279,6 +279,10 @@ ORIGINAL = Original(
             "without antialiasing."
         ),
         (
+            "The release does not pin albumentations: 1.4.0 scales both axes alike, as here; 1.4.24 "
+            "each on its own."
+        ),
+        (
             "latent_noise is off by default, as in the paper's text; preset as-released sets what the "
             "code does."
         ),

@@ -1,4 +1,4 @@
-"""The learning rate and the decay of the averaged weights at every optimizer step of a recipe."""
+"""The learning rate of every optimizer step of a recipe, and the decay of its averaged weights."""
 
 import math
 
