@@ -71,3 +71,9 @@ def test_every_toml_block_is_toml():
     for page in DOCS.glob("*.md"):
         for text in blocks(page.name, "toml"):
             tomllib.loads(text)
+
+
+def test_the_tests_named_beside_planted_mistakes_exist():
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "mutation.md").read_text()))
+    tests = "\n".join(file.read_text() for file in Path(__file__).parent.rglob("test_*.py"))
+    assert named and {name for name in named if f"def {name}(" not in tests} == set()
