@@ -475,7 +475,7 @@ def test_the_index_has_one_case_a_line(tmp_path):
     "name, folder, cases, groups",
     [
         ("glas", "Warwick QU Dataset (Released 2016_07_08)", 165, 16),
-        ("busi", "Dataset_BUSI_with_GT", 98, 0),
+        ("busi", "Dataset_BUSI_with_GT", 99, 0),  # benign (4) stays without its misfit mask
         ("stu", "STU-Hospital", 42, 0),
         ("ham10000", "HAM10000", 5, 0),
     ],
@@ -483,3 +483,4 @@ def test_the_index_has_one_case_a_line(tmp_path):
 def test_real_datasets(tmp_path, name, folder, cases, groups):
     report = prepare(load_card(name), SHARED / "data" / folder, tmp_path)
     assert (report.cases, report.groups, report.empty) == (cases, groups, ())
+    assert [case for case, _ in report.dropped] == (["benign_4"] if name == "busi" else [])
