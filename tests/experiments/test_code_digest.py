@@ -75,9 +75,7 @@ METHODS = {
 
 def test_a_reworded_message_docstring_or_comment_changes_nothing(copy, before):
     copy.edit("bench/training/trainer.py", "is not finite in epoch", "is NaN or infinite in epoch")
-    copy.edit(
-        "bench/training/schedule.py", '"""The learning rate of every', '"""The rate of each'
-    )
+    copy.edit("bench/training/schedule.py", '"""The learning rate of every', '"""The rate of each')
     copy.edit("methods/unet.py", "# one unit, where later levels have two", "# a single unit")
     assert changed(copy, before) == set()
 
