@@ -18,14 +18,14 @@ from bench.core.provenance import environment
 from bench.data.arrays import CaseArrays
 from bench.data.splits import Split
 from bench.experiments.cells import WEIGHTS, CellRecord, CellRequest, TestSet
-from bench.experiments.identity import Resolution, chosen_tokenizer
+from bench.experiments.identity import Resolution
 from bench.experiments.lengths import images_per_epoch
 from bench.experiments.messages import Epoch, Job, Progress, Step
 from bench.experiments.predictions import Predictions
 from bench.experiments.resolve import resolve
 from bench.experiments.sources import Sources
 from bench.method import Method
-from bench.training.build import parameter_counts
+from bench.training.build import load_tokenizer, parameter_counts
 from bench.training.checkpoints import save_tensors
 from bench.training.engine import Engine
 from bench.training.fit import TrainingData, build, fit, latent_source
@@ -45,10 +45,7 @@ def built(
     load_weights: bool = True,
 ) -> tuple[Method, Tokenizer | None]:
     """(the request's method, its tokenizer) on the engine's device, initialised from its seed."""
-    tokenizer = None
-    if spec.tokenizer is not None:
-        named, location = chosen_tokenizer(spec.tokenizer, request.tokenizer, request.profile)
-        tokenizer = named.load(location)
+    tokenizer = load_tokenizer(spec, request.tokenizer, request.profile.tokenizers)
     context = BuildContext(resolution.network_size, tokenizer, load_weights)
     method = build(spec, settings, resolution.recipe, context, request.seed, engine)
     return method, tokenizer

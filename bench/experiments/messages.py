@@ -95,15 +95,14 @@ class Leaving(Frozen):
 class Failed(Frozen):
     """The job ended with an error. traceback: null where the message says it all.
 
-    in_use: another process works on the cell and will record how that ends. crashed: the worker
-    process ended; the traceback is then the end of its log.
+    Where the worker process ended, the traceback is the end of its log. in_use: another process works
+    on the cell and will record how that ends.
     """
 
     kind: Literal["failed"] = "failed"
     message: str
     traceback: str | None = None
     in_use: bool = False
-    crashed: bool = False
 
 
 Progress = Step | Epoch | Scoring

@@ -13,16 +13,14 @@ from bench.metrics.case import score_case
 
 Mask = NDArray[np.bool_]
 
-GRIDS = ("network", "native")
-"""The network grid is the profile's square size; the native grid is the image's stored size."""
-
 
 def case_rows(
     case_id: str, group: str, pairs: Iterable[tuple[str, Mask, Mask]]
 ) -> list[dict[str, Any]]:
     """One row per grid of one case: identity, grid and its size in px, then the scores.
 
-    pairs: (grid, pred, target) with bool (H, W) masks of one shape. Raises ValueError otherwise.
+    pairs: (grid, pred, target) with bool (H, W) masks of one shape; the grid is "network", the
+    profile's square size, or "native", the image's stored size. Raises ValueError otherwise.
     """
     rows = []
     for grid, pred, target in pairs:

@@ -26,7 +26,7 @@ EVENTS = [
     Scoring(test="busi-test"),
     Finished(dsc={"busi-test": 0.8123456789012345}),
     Leaving(changed=("default dtype",)),
-    Failed(message="too large", traceback=None, crashed=True),
+    Failed(message="too large", traceback="Traceback ...", in_use=True),
 ]
 
 

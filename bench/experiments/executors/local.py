@@ -58,7 +58,7 @@ class Worker:
         self.process = None
         if self.stopped:  # by us: how that job would have ended is not known
             return
-        on_event(Failed(message=_how_it_ended(code), traceback=self._log_tail(), crashed=True))
+        on_event(Failed(message=_how_it_ended(code), traceback=self._log_tail()))
 
     def _started(self) -> subprocess.Popen[str]:
         if self.process is None or self.process.poll() is not None:

@@ -12,8 +12,6 @@ from bench.reporting.plots.performance import series_legend
 from bench.reporting.plots.style import new_figure, series_style
 from bench.reporting.variants import Variant, variant_of
 
-Line = tuple[str, pd.DataFrame]
-
 
 def curves_figure(
     records: Sequence[CellRecord],
