@@ -13,8 +13,9 @@ from scipy.ndimage import (
     generate_binary_structure,
 )
 
+from bench.metrics import surface
 from bench.metrics.case import score_case
-from bench.metrics.surface import border, border_points, directed_distances, hd95_pair
+from bench.metrics.surface import border, hd95_pair, percentile_distance, squared_distances
 
 SHARED = Path(__file__).parents[3] / "shared"
 
@@ -206,15 +207,35 @@ def test_hd95_equals_medpy_on_real_tool_masks():
         previous = target
 
 
+@pytest.mark.parametrize("most", [0, surface.MATRIX], ids=["map and far points", "all pairs"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_borders_and_distances_equal_scipys(shape):
+def test_borders_and_distances_equal_scipys(shape, most, monkeypatch):
+    monkeypatch.setattr(surface, "MATRIX", most)
     rng = np.random.default_rng(7)
     cross = generate_binary_structure(2, 1)
     for pred, target in pairs(rng, shape, 20):
         edges = [m ^ binary_erosion(m, structure=cross) for m in (pred, target)]
         assert (border(pred) == edges[0]).all()
-        expected = distance_transform_edt(~edges[1])[edges[0]]
-        assert (directed_distances(border_points(pred), border_points(target)) == expected).all()
+        there, back = squared_distances(border(pred), border(target))
+        assert (np.sqrt(there) == distance_transform_edt(~edges[1])[edges[0]]).all()
+        assert (np.sqrt(back) == distance_transform_edt(~edges[0])[edges[1]]).all()
+
+
+@pytest.mark.parametrize("most", [0, surface.MATRIX], ids=["map and far points", "all pairs"])
+def test_distances_stay_exact_where_float32_holds_no_such_integers(most, monkeypatch):
+    """8,191 px apart is 67 million squared, and 1 more is lost in float32."""
+    monkeypatch.setattr(surface, "MATRIX", most)
+    one, other = np.zeros((2, 8192), dtype=bool), np.zeros((2, 8192), dtype=bool)
+    one[0, 0] = other[1, -1] = True
+    assert [d.tolist() for d in squared_distances(one, other)] == [[8191**2 + 1]] * 2
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 11, 12, 20, 21, 40, 41, 333])
+def test_the_percentile_equals_numpys(count):
+    rng = np.random.default_rng(count)
+    for _ in range(20):
+        squares = rng.integers(0, 400, count).astype(float)
+        assert percentile_distance(squares) == np.percentile(np.sqrt(squares), 95)
 
 
 def test_hd95_pair_leaves_empty_masks_to_the_empty_rule():
