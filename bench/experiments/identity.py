@@ -4,6 +4,8 @@ The digests of all components make the cell's id, so a cell trains again exactly
 differs; comparing them with a stored cell's says which.
 """
 
+from typing import Any
+
 from bench.contracts import MethodSpec
 from bench.core.files import digest
 from bench.core.frozen import Frozen
@@ -58,9 +60,28 @@ def requested_inputs(request: CellRequest, sources: Sources) -> dict[str, str]:
         "code": training_code(source_file(request.method)),
         "data": sources.pixels(request.train, profile.image_size),
         "split": digest([split.dataset, split.train, split.val, chosen_on]),
+        **stated_inputs(request),
+    }
+
+
+def stated_inputs(request: CellRequest) -> dict[str, str]:
+    """The components that the request's own values decide."""
+    profile = request.profile
+    return {
         "numerics": digest([profile.precision, profile.channels_last, profile.compile]),
-        "selection": digest([protocol.selection, profile.validate_every]),
+        "selection": digest([request.protocol.selection, profile.validate_every]),
         "seed": digest(request.seed),
+    }
+
+
+def resolved_inputs(
+    settings: dict[str, Any], recipe: dict[str, Any], network_size: int | None, image_size: int
+) -> dict[str, str]:
+    """The components that the resolved values decide; sizes in px, the recipe's name is left out."""
+    return {
+        "recipe": digest({name: value for name, value in recipe.items() if name != "name"}),
+        "settings": digest(settings),
+        "size": digest([network_size, image_size]),
     }
 
 
@@ -71,12 +92,13 @@ def training_inputs(
 
     Raises BenchError as `requested_inputs`, and when the tokenizer's weights are missing.
     """
-    key, recipe = resolution.key, resolution.recipe
-    return requested_inputs(request, sources) | {
-        "recipe": digest(recipe.model_dump(mode="json", exclude={"name"})),
-        "settings": digest(key.settings),
+    key, size = resolution.key, request.profile.image_size
+    return {
+        **requested_inputs(request, sources),
+        **resolved_inputs(
+            key.settings, resolution.recipe.model_dump(mode="json"), resolution.network_size, size
+        ),
         "tokenizer": _tokenizer_digest(key.tokenizer, request),
-        "size": digest([resolution.network_size, request.profile.image_size]),
     }
 
 
