@@ -48,7 +48,7 @@ def verify(
 ) -> None:
     """Check stored cells: files, scores, first epochs of training, predictions.
 
-    Exit status 1 when a check failed, or a cell was not adopted.
+    Exit status 1 when a check failed, or a cell could not be adopted.
     """
     from bench.experiments.replay.verify import VerifyOptions, cell_folders, folder_digest
     from bench.experiments.replay.verify import verify as verify_cells
@@ -74,7 +74,7 @@ def verify(
         print(json.dumps({"results": whole, "cells": content}, indent=2))
     else:
         _print(found, whole)
-    if any(one.failed or (one.adoption and one.adopted is None) for one in found):
+    if any(one.failed or one.refused for one in found):
         raise typer.Exit(1)
 
 

@@ -50,17 +50,26 @@ class Resolution(Frozen):
 def requested_inputs(request: CellRequest, sources: Sources) -> dict[str, str]:
     """The components of the training digest that a request states without its method's code.
 
-    Raises BenchError when the training data is missing or its split leaves nothing to train on.
+    Raises BenchError as `data_inputs`.
     """
-    profile, protocol = request.profile, request.protocol
-    split = sources.training_split(request.train, protocol)
-    # Test cases decide weights only where the checkpoint is chosen on them.
-    chosen_on = split.test if protocol.selection == "best-test" else ()
     return {
         "code": training_code(source_file(request.method)),
-        "data": sources.pixels(request.train, profile.image_size),
-        "split": digest([split.dataset, split.train, split.val, chosen_on]),
+        **data_inputs(request, sources),
         **stated_inputs(request),
+    }
+
+
+def data_inputs(request: CellRequest, sources: Sources) -> dict[str, str]:
+    """The components that the dataset decides.
+
+    Raises BenchError when the training data is missing or its split leaves nothing to train on.
+    """
+    split = sources.training_split(request.train, request.protocol)
+    # Test cases decide weights only where the checkpoint is chosen on them.
+    chosen_on = split.test if request.protocol.selection == "best-test" else ()
+    return {
+        "data": sources.pixels(request.train, request.profile.image_size),
+        "split": digest([split.dataset, split.train, split.val, chosen_on]),
     }
 
 

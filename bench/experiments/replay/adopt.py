@@ -23,17 +23,17 @@ def adopted(
     sources: Sources,
     compared: dict[str, Any],
     resolved_alike: bool,
-) -> CellRecord:
-    """The record under the digests of today's code.
+) -> CellRecord | None:
+    """The record under the digests of today's code; None where they are those that it has.
 
     compared: what was found equal, kept in the record. resolved_alike: whether the request means
     the recorded settings and recipe today, too; only then does a run find the cell by its request.
-    Raises BenchError when nothing but the record's own words changed, or when data or split did.
+    Raises BenchError when data or split changed.
     """
     inputs = training_inputs(request, recorded_resolution(record), sources)
     changed = [name for name in WORDS if inputs.get(name) != record.inputs.get(name)]
     if not changed:
-        raise BenchError("Nothing to adopt: the cell's digests are those of today's code.")
+        return None
     if {"data", "split"} & set(changed):
         raise BenchError("The data or the split at hand is not the cell's; run its matrix.")
     note = {

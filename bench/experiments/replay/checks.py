@@ -21,13 +21,17 @@ class Check(Frozen):
 
 
 class Verification(Frozen):
-    """All checks of one cell. adopted: the cell's new id, where it was moved; adoption: why it was
-    or was not, "" where nobody asked."""
+    """All checks of one cell.
+
+    adopted: the cell's new id, where it was moved. adoption: what came of the wish to adopt it, ""
+    where nobody had it; refused: whether it should have moved and could not.
+    """
 
     cell: str
     checks: tuple[Check, ...]
     adopted: str | None = None
     adoption: str = ""
+    refused: bool = False
 
     @property
     def failed(self) -> tuple[Check, ...]:

@@ -14,7 +14,7 @@ from bench.experiments.cells import RECORD, CellRecord
 from bench.experiments.replay.checks import Check
 
 MARKS = "verification.json"
-LONGEST = 160  # characters of a footnote
+LONGEST = 160  # characters of a check in a footnote
 
 
 class Mark(Frozen):
@@ -53,20 +53,20 @@ def _says(check: Check) -> bool:
 
 
 def failure_notes(record: CellRecord) -> tuple[str, ...]:
-    """A footnote per check that failed when this state of the cell was last verified."""
+    """A footnote for the cell's row if this state of it failed a check when it was last made."""
     if record.folder is None or not (record.folder / MARKS).is_file():
         return ()
     found = _read(record.folder)
     if found is None:
         return (f"{MARKS} of cell {record.id} is damaged; run bench verify {record.id}",)
-    if found.record != file_digest(record.folder / RECORD):
+    failed = [mark for mark in found.marks if mark.check.outcome == "failed"]
+    if not failed or found.record != file_digest(record.folder / RECORD):
         return ()
-    return tuple(_note(mark) for mark in found.marks if mark.check.outcome == "failed")
-
-
-def _note(mark: Mark) -> str:
-    text = f"verification failed on {mark.date[:10]}: {mark.check.name}: {mark.check.detail}"
-    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+    first, date = failed[0].check, max(mark.date for mark in failed)
+    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    text = f"{first.name}: {first.detail}"
+    text = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+    return (f"verification failed on {date[:10]} (seed {record.key.seed}): {text}{more}",)
 
 
 def _read(folder: Path) -> Marks | None:

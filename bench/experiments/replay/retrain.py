@@ -16,9 +16,16 @@ from bench.core.devices import device_name
 from bench.core.errors import BenchError
 from bench.core.frozen import validated
 from bench.core.provenance import environment
-from bench.experiments.cells import RECORD, WEIGHTS, CellRecord, load_cell
+from bench.experiments.cells import (
+    RECORD,
+    WEIGHTS,
+    CellRecord,
+    CellRequest,
+    TokenizerKey,
+    load_cell,
+)
 from bench.experiments.context import CellContext
-from bench.experiments.identity import Resolution
+from bench.experiments.identity import Resolution, tokenizer_key
 from bench.experiments.messages import Epoch, Job, Progress, Replayed, Scoring
 from bench.experiments.predictions import Predictions, read_predictions
 from bench.experiments.resolve import resolve
@@ -42,7 +49,7 @@ def replay_job(job: Job, report: Report) -> Replayed:
     with tempfile.TemporaryDirectory() as folder:
         own = job.model_copy(update={"folder": Path(folder)})
         try:
-            resolved = recorded(record)
+            resolved = recorded(record, job.request)
             context = CellContext(own, resolved)
         except BenchError as why:  # weights to start from, a tokenizer, a setting's file
             return Replayed(unavailable=str(why))
@@ -65,12 +72,25 @@ def replay_job(job: Job, report: Report) -> Replayed:
         )
 
 
-def recorded(record: CellRecord) -> tuple[MethodSpec, Settings, Resolution]:
-    """The method's spec of today with the recorded settings, recipe and size."""
+def recorded(record: CellRecord, request: CellRequest) -> tuple[MethodSpec, Settings, Resolution]:
+    """The method's spec of today with the recorded settings, recipe and size.
+
+    Raises BenchError where the method has no such settings any more, and for a tokenizer whose
+    weights are not those of the cell.
+    """
     key = record.key
     spec = get_method(key.method)
     settings = validated(spec.settings, key.settings, f"method {key.method!r}")
+    tokenizer = tokenizer_key(spec, request)
+    if tokenizer != key.tokenizer:
+        raise BenchError(
+            f"The tokenizer at hand is {_named(tokenizer)}, the cell's is {_named(key.tokenizer)}."
+        )
     return spec, settings, recorded_resolution(record)
+
+
+def _named(key: TokenizerKey | None) -> str:
+    return "none" if key is None else f"{key.name} with weights {key.weights_hash[:12]}"
 
 
 def _resolved_alike(job: Job, record: CellRecord) -> bool:

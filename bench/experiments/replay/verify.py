@@ -15,7 +15,7 @@ from bench.core.provenance import now
 from bench.experiments.cells import HISTORY, RECORD, WEIGHTS, CellRecord, CellRequest, TestSet
 from bench.experiments.code_digest import training_code
 from bench.experiments.executors.local import LocalExecutor
-from bench.experiments.identity import WORDS, training_inputs
+from bench.experiments.identity import WORDS, data_inputs
 from bench.experiments.messages import Event, Failed, Job, Replayed
 from bench.experiments.replay.adopt import adopted, move
 from bench.experiments.replay.checks import Check, Verification, judged, passed, skipped
@@ -24,7 +24,6 @@ from bench.experiments.replay.marks import store_marks
 from bench.experiments.replay.rescore import check_scores, test_sets
 from bench.experiments.replay.stored import asked, check_stored, target_checks
 from bench.experiments.sources import Sources
-from bench.experiments.store import recorded_resolution
 from bench.registry import plugin_files, source_file
 
 logger = logging.getLogger("bench")
@@ -117,7 +116,19 @@ class _Verifier:
     def _with_data(self, record: CellRecord, request: CellRequest) -> list[Check]:
         sources = self.sources(request)
         scores = check_scores(record, request, sources, self.options.sample)
-        return [*scores, _code(record)]
+        return [*scores, self._data(record, request), _code(record)]
+
+    def _data(self, record: CellRecord, request: CellRequest) -> Check:
+        """Whether the training data at hand is the cell's."""
+        try:
+            inputs = data_inputs(request, self.sources(request))
+        except BenchError as error:
+            return skipped("training data", str(error))
+        other = [WORDS[name] for name, value in inputs.items() if record.inputs.get(name) != value]
+        if other:
+            said = f"{' and '.join(other)} at hand are not those of the cell"
+            return skipped("training data", said)
+        return passed("training data", "the digests of data and split")
 
     # ---- training and prediction
 
@@ -128,9 +139,9 @@ class _Verifier:
         if any(check.outcome == "failed" for check in checks):
             why = "the stored files are not as recorded"
             return None, Judged((skipped("training", why),), False)
-        why = self._missing(record, request)
-        if why:
-            return None, Judged((skipped("training", why),), False)
+        data = self._data(record, request)
+        if data.outcome == "skipped":
+            return None, Judged((skipped("training", data.detail),), False)
         end = self._worked(record, request)
         if isinstance(end, Failed):
             last = (end.traceback or "").strip().splitlines()[-1:]
@@ -141,15 +152,6 @@ class _Verifier:
         assert record.folder is not None
         rows: list[dict[str, Any]] = pd.read_parquet(record.folder / HISTORY).to_dict("records")  # type: ignore[assignment]
         return end, judge(record, rows, end)
-
-    def _missing(self, record: CellRecord, request: CellRequest) -> str:
-        """Why this machine cannot repeat the cell; "" if it can."""
-        try:
-            inputs = training_inputs(request, recorded_resolution(record), self.sources(request))
-        except BenchError as error:
-            return str(error)
-        other = [WORDS[name] for name in ("data", "split") if inputs[name] != record.inputs[name]]
-        return f"{' and '.join(other)} at hand are not those of the cell" if other else ""
 
     def _worked(self, record: CellRecord, request: CellRequest) -> Replayed | Failed:
         """Let a worker repeat the cell with as many threads as it was trained with."""
@@ -213,7 +215,7 @@ class _Verifier:
         """The verification, with the cell's new id where it was moved."""
         why = _not_proven(record, found, replayed, judgement)
         if why or replayed is None:
-            return found.model_copy(update={"adoption": why})
+            return found.model_copy(update={"adoption": why, "refused": True})
         compared = {
             "checks": {
                 check.name: check.detail for check in found.checks if check in judgement.checks
@@ -222,9 +224,12 @@ class _Verifier:
         }
         try:
             new = adopted(record, request, self.sources(request), compared, replayed.resolved_alike)
+            if new is None:
+                said = "nothing to adopt: the cell's digests are those of today's code"
+                return found.model_copy(update={"adoption": said})
             move(record, new)
         except BenchError as error:
-            return found.model_copy(update={"adoption": str(error)})
+            return found.model_copy(update={"adoption": str(error), "refused": True})
         said = f"moved to {new.id}: its numbers are those of today's code"
         return found.model_copy(update={"adopted": new.id, "adoption": said})
 
