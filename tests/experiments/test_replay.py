@@ -25,6 +25,7 @@ from bench.experiments.executors.local import LocalExecutor
 from bench.experiments.jobs import run_job, train_job
 from bench.experiments.matrices import TableBlock
 from bench.experiments.messages import Failed, Job, Replayed
+from bench.experiments.predictions import Predictions, read_predictions
 from bench.experiments.replay import adopt, compare
 from bench.experiments.replay import verify as verifying
 from bench.experiments.replay.checks import Check, Verification
@@ -232,6 +233,16 @@ def test_a_swapped_prediction_file_is_named(stored, again):
     found = failed(stored)
     assert {"counts of busi-test", "counts of bus-test"} <= found
     assert ("files" in found) == (again is not sealed)
+
+
+def test_predictions_of_the_same_cases_by_another_cell_are_found(stored):
+    own = read_predictions(stored, "busi-test", file_digest(stored / "predictions/busi-test.npz"))
+    other = Predictions(own.case_ids, tuple(~mask for mask in own.network), own.native)
+    other.write(stored, "busi-test")
+    sealed(stored)
+    found = {check.name: check for check in check_stored(stored)[1]}
+    assert "pixels are predicted" in found["counts of busi-test"].detail
+    assert "the mask shown is not the stored prediction" in found["examples of busi-test"].detail
 
 
 EDITS = {
@@ -715,3 +726,54 @@ def test_a_record_that_is_written_again_carries_the_checksum_of_its_content(tmp_
     assert json.loads((record.folder / "cell.json").read_text())["checksum"] == first
     record.model_copy(update={"title": "x"}).write(record.folder)
     assert json.loads((record.folder / "cell.json").read_text())["checksum"] != first
+
+
+# ---- results committed in this repository
+
+COMMITTED = sorted(
+    {
+        record.parents[2]
+        for record in (Path(__file__).parents[2] / "results").rglob("cells/*/cell.json")
+    }
+)
+
+
+@pytest.fixture
+def committed(tmp_path, cache, monkeypatch) -> Path:
+    """A copy of a committed results folder, without what is not of its cells."""
+    if not COMMITTED:
+        pytest.skip("no results folder with cells is committed")
+    monkeypatch.setenv("GMS_BENCH_CACHE", str(cache))
+    shutil.copytree(COMMITTED[0] / "cells", tmp_path / "cells")
+    return tmp_path
+
+
+def changed_number(cells: list[Path]) -> None:
+    file = min(cells[0].glob("scores/*.parquet"))
+    rows = pd.read_parquet(file)
+    write_frame(file, rows.assign(dsc=rows["dsc"].where(rows.index != 3, 0.123)))
+
+
+def swapped_prediction(cells: list[Path]) -> None:
+    file = min(cells[0].glob("predictions/*.npz"))
+    own = file_digest(file)
+    others = (cell / "predictions" / file.name for cell in cells[1:])
+    other = next(path for path in others if path.is_file() and file_digest(path) != own)
+    shutil.copy(other, file)
+
+
+def edited_record(cells: list[Path]) -> None:
+    edit(cells[0], lambda content: content["key"].update(seed=content["key"]["seed"] + 1))
+
+
+def test_committed_results_hold_in_every_check_that_needs_no_data(committed):
+    found = verify(cell_folders(committed), QUICK)
+    assert {one.cell: one.failed for one in found if one.failed} == {}
+
+
+@pytest.mark.parametrize("change", [changed_number, swapped_prediction, edited_record])
+def test_a_copy_of_the_committed_results_with_one_change_is_refused(committed, change):
+    cells = cell_folders(committed)
+    change(cells)
+    found = verify(cells[:2], QUICK)
+    assert [bool(one.failed) for one in found] == [True, False]
