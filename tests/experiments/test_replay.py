@@ -31,7 +31,8 @@ from bench.experiments.replay import verify as verifying
 from bench.experiments.replay.checks import Check, Verification
 from bench.experiments.replay.marks import MARKS, failure_notes, store_marks
 from bench.experiments.replay.rescore import medpy_scores
-from bench.experiments.replay.stored import check_stored, target_checks
+from bench.experiments.replay.rows import target_checks
+from bench.experiments.replay.stored import check_stored
 from bench.experiments.replay.verify import (
     VerifyOptions,
     cell_folders,

@@ -11,7 +11,7 @@ from bench.experiments.cells import CellRecord, CellRequest, TestSet
 from bench.experiments.identity import scoring_inputs
 from bench.experiments.predictions import Predictions
 from bench.experiments.replay.checks import Check, judged, skipped
-from bench.experiments.replay.stored import Unreadable, read_test
+from bench.experiments.replay.rows import Unreadable, read_test
 from bench.experiments.scoring import score_predictions
 from bench.experiments.sources import Sources
 from bench.metrics.empty import distance_when_empty, overlap_when_empty, which_empty

@@ -22,7 +22,8 @@ from bench.experiments.replay.checks import Check, Verification, judged, passed,
 from bench.experiments.replay.compare import Judged, judge
 from bench.experiments.replay.marks import store_marks
 from bench.experiments.replay.rescore import check_scores, test_sets
-from bench.experiments.replay.stored import asked, check_stored, target_checks
+from bench.experiments.replay.rows import target_checks
+from bench.experiments.replay.stored import asked, check_stored
 from bench.experiments.sources import Sources
 from bench.registry import plugin_files, source_file
 
