@@ -204,7 +204,7 @@ def show(cell: str, as_json: opt.Json = False, out: opt.Out = Path("results")) -
     """One stored cell: its coordinates, scores and provenance. CELL: its id or the id's start."""
     from bench.experiments.cells import load_cell
 
-    record = load_cell(_cell_folder(cell, out) / "cell.json")
+    record = load_cell(cell_folder(cell, out) / "cell.json")
     facts = record.model_dump(mode="json", exclude={"folder"})
     facts["scores"] = _means(record)
     _print_facts(facts, as_json)
@@ -228,7 +228,8 @@ def _means(record: Any) -> dict[str, dict[str, dict[str, float]]]:
     return means
 
 
-def _cell_folder(cell: str, out: Path) -> Path:
+def cell_folder(cell: str, out: Path) -> Path:
+    """The folder of the stored cell whose id starts with `cell`; BenchError unless it is one."""
     found = sorted(path.parent for path in (out / "cells").glob(f"{cell}*/cell.json"))
     if len(found) != 1:
         known = ", ".join(path.name for path in found) or "none"
@@ -251,7 +252,7 @@ def predict(
 ) -> None:
     """Segment images with a trained cell; masks are PNG files at each image's own size."""
     use_plugin_files(plugin or [])
-    folder = _cell_folder(cell, results)
+    folder = cell_folder(cell, results)
     from bench.experiments.segment import segment_files
 
     for file in segment_files(folder, images, out, opt.one_device(device)):

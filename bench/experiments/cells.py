@@ -117,7 +117,8 @@ class CellRecord(Frozen):
     `bench.experiments.identity`. recipe: all its fields. network_size: side in px of the images that
     the network gets. tests: test set's label -> what its files rest on. files: sha256 of the
     weights and the history. footnotes: remarks that tables print below the method's row.
-    provenance: versions, commit, device, times, peak memory.
+    provenance: versions, commit, device, times, peak memory. checksum: `record_checksum` of the
+    stored content, None in records of before it was kept; every write sets it.
     """
 
     format: Literal[2] = 2
@@ -137,11 +138,13 @@ class CellRecord(Frozen):
     footnotes: tuple[str, ...] = ()
     provenance: dict[str, Any] = {}
     error: str | None = None
+    checksum: str | None = None
     folder: Path | None = None  # where it was read from; not stored
 
     def write(self, folder: Path) -> None:
         """Write `cell.json`; last of all files, since its presence says that the cell ended."""
-        write_json(folder / RECORD, self.model_dump(mode="json", exclude={"folder"}))
+        content = self.model_dump(mode="json", exclude={"folder", "checksum"})
+        write_json(folder / RECORD, content | {"checksum": record_checksum(content)})
 
     def scores_file(self, dataset: str, subset: str) -> Path:
         """Where the per-case scores of one test set lie."""
@@ -178,6 +181,14 @@ class CellRecord(Frozen):
                 f"{file} is missing or was changed since cell {self.id} was stored. Run the cell's "
                 "matrix again: scores are made anew from the stored predictions."
             )
+
+
+def record_checksum(content: dict[str, Any]) -> str:
+    """sha256, hex, of what `cell.json` holds besides its own checksum.
+
+    Of the stored content, not of the model: a later field with a default changes no checksum.
+    """
+    return digest({name: value for name, value in content.items() if name != "checksum"})
 
 
 def load_cells(folder: Path) -> list[CellRecord]:

@@ -70,12 +70,18 @@ def require_buildable(
 
 
 class CellContext:
-    """The cell of a "train" or "test" job, set up on the job's device."""
+    """The cell of a job, set up on the job's device.
 
-    def __init__(self, job: Job) -> None:
+    resolved: (spec, settings, resolution) of a stored cell that is replayed; None resolves the
+    job's request anew.
+    """
+
+    def __init__(
+        self, job: Job, resolved: tuple[MethodSpec, Settings, Resolution] | None = None
+    ) -> None:
         assert job.folder is not None
         self.job, self.request, self.folder = job, job.request, job.folder
-        self.spec, settings, self.resolution = resolve(job.request, job.train_cases)
+        self.spec, settings, self.resolution = resolved or resolve(job.request, job.train_cases)
         profile = job.request.profile
         self.engine = Engine(
             torch.device(job.device), profile.precision, profile.channels_last, profile.compile

@@ -4,6 +4,8 @@ The digests of all components make the cell's id, so a cell trains again exactly
 differs; comparing them with a stored cell's says which.
 """
 
+from typing import Any
+
 from bench.contracts import MethodSpec
 from bench.core.files import digest
 from bench.core.frozen import Frozen
@@ -48,19 +50,47 @@ class Resolution(Frozen):
 def requested_inputs(request: CellRequest, sources: Sources) -> dict[str, str]:
     """The components of the training digest that a request states without its method's code.
 
-    Raises BenchError when the training data is missing or its split leaves nothing to train on.
+    Raises BenchError as `data_inputs`.
     """
-    profile, protocol = request.profile, request.protocol
-    split = sources.training_split(request.train, protocol)
-    # Test cases decide weights only where the checkpoint is chosen on them.
-    chosen_on = split.test if protocol.selection == "best-test" else ()
     return {
         "code": training_code(source_file(request.method)),
-        "data": sources.pixels(request.train, profile.image_size),
+        **data_inputs(request, sources),
+        **stated_inputs(request),
+    }
+
+
+def data_inputs(request: CellRequest, sources: Sources) -> dict[str, str]:
+    """The components that the dataset decides.
+
+    Raises BenchError when the training data is missing or its split leaves nothing to train on.
+    """
+    split = sources.training_split(request.train, request.protocol)
+    # Test cases decide weights only where the checkpoint is chosen on them.
+    chosen_on = split.test if request.protocol.selection == "best-test" else ()
+    return {
+        "data": sources.pixels(request.train, request.profile.image_size),
         "split": digest([split.dataset, split.train, split.val, chosen_on]),
+    }
+
+
+def stated_inputs(request: CellRequest) -> dict[str, str]:
+    """The components that the request's own values decide."""
+    profile = request.profile
+    return {
         "numerics": digest([profile.precision, profile.channels_last, profile.compile]),
-        "selection": digest([protocol.selection, profile.validate_every]),
+        "selection": digest([request.protocol.selection, profile.validate_every]),
         "seed": digest(request.seed),
+    }
+
+
+def resolved_inputs(
+    settings: dict[str, Any], recipe: dict[str, Any], network_size: int | None, image_size: int
+) -> dict[str, str]:
+    """The components that the resolved values decide; sizes in px, the recipe's name is left out."""
+    return {
+        "recipe": digest({name: value for name, value in recipe.items() if name != "name"}),
+        "settings": digest(settings),
+        "size": digest([network_size, image_size]),
     }
 
 
@@ -71,12 +101,13 @@ def training_inputs(
 
     Raises BenchError as `requested_inputs`, and when the tokenizer's weights are missing.
     """
-    key, recipe = resolution.key, resolution.recipe
-    return requested_inputs(request, sources) | {
-        "recipe": digest(recipe.model_dump(mode="json", exclude={"name"})),
-        "settings": digest(key.settings),
+    key, size = resolution.key, request.profile.image_size
+    return {
+        **requested_inputs(request, sources),
+        **resolved_inputs(
+            key.settings, resolution.recipe.model_dump(mode="json"), resolution.network_size, size
+        ),
         "tokenizer": _tokenizer_digest(key.tokenizer, request),
-        "size": digest([resolution.network_size, request.profile.image_size]),
     }
 
 

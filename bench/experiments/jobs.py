@@ -32,7 +32,7 @@ from bench.experiments.cells import (
     write_frame,
 )
 from bench.experiments.identity import scoring_inputs
-from bench.experiments.messages import Finished, Job, Progress, Resolved, Scoring
+from bench.experiments.messages import Finished, Job, Progress, Replayed, Resolved, Scoring
 from bench.experiments.predictions import Predictions, predictions_file, read_predictions
 from bench.experiments.scoring import mean_dsc, score_predictions, write_scores
 from bench.experiments.sources import Sources
@@ -49,7 +49,7 @@ logger = logging.getLogger("bench")
 EXAMPLES = 4  # test cases whose images a cell keeps for the qualitative figure
 
 
-def run_job(job: Job, report: Report) -> Resolved | Finished:
+def run_job(job: Job, report: Report) -> Resolved | Finished | Replayed:
     """Do a job. Raises BenchError for what the user can mend, any other exception for the rest."""
     use_plugin_files(job.plugins)
     match job.op:
@@ -59,6 +59,10 @@ def run_job(job: Job, report: Report) -> Resolved | Finished:
             return train_job(job, report)
         case "test":
             return test_job(job, report)
+        case "replay":
+            from bench.experiments.replay.retrain import replay_job  # imports torch
+
+            return replay_job(job, report)
 
 
 def resolve_job(job: Job) -> Resolved:
@@ -73,7 +77,7 @@ def resolve_job(job: Job) -> Resolved:
 
 def train_job(job: Job, report: Report) -> Finished:
     """Train a cell, predict and score its test sets, and write its record."""
-    with _locked(job) as folder:
+    with locked(_folder(job)) as folder:
         if reload(folder) is not None:  # by another process, since this run was planned
             return _tested(job, folder, report)
         started, clock = now(), time.monotonic()
@@ -103,7 +107,7 @@ def train_job(job: Job, report: Report) -> Finished:
 
 def test_job(job: Job, report: Report) -> Finished:
     """Score an already trained cell on its request's test sets."""
-    with _locked(job) as folder:
+    with locked(_folder(job)) as folder:
         return _tested(job, folder, report)
 
 
@@ -219,16 +223,23 @@ class CellInUse(BenchError):
     """Another process works on the cell and will record how that ends."""
 
 
-@contextmanager
-def _locked(job: Job) -> Iterator[Path]:
-    """The cell's folder, held by a lock that the system releases when the process ends."""
+def _folder(job: Job) -> Path:
     assert job.folder is not None
-    job.folder.mkdir(parents=True, exist_ok=True)
-    with disk_errors(f"store cell {job.id}", job.folder), (job.folder / ".lock").open("w") as file:
+    return job.folder
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[Path]:
+    """A cell's folder, held by a lock that the system releases when the process ends.
+
+    Raises CellInUse while another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(f"store cell {folder.name}", folder), (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise CellInUse(
-                f"Cell {job.id} is being trained by another process; run again later."
+                f"Cell {folder.name} is being trained by another process; run again later."
             ) from error
-        yield job.folder
+        yield folder

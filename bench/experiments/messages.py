@@ -20,13 +20,14 @@ class Job(Frozen):
     version refuses the job.
 
     op: "resolve" fills in a request's defaults, "train" trains and scores a cell, "test" scores a
-    trained cell. request_digest, inputs: what the cell's record keeps; see `bench.experiments`.
+    trained cell, "replay" repeats the start of a stored cell's training and its predictions.
+    epochs: of a replay's training, 0 for none. request_digest, inputs: what the cell's record keeps; see `bench.experiments`.
     folder: of the cell. train_cases: how many cases the split trains on. data, cards, plugins: as
     on the command line. device: set by the executor.
     """
 
-    version: Literal[1] = 1
-    op: Literal["resolve", "train", "test"]
+    version: Literal[2] = 2
+    op: Literal["resolve", "train", "test", "replay"]
     request: CellRequest
     request_digest: str
     train_cases: int
@@ -37,6 +38,7 @@ class Job(Frozen):
     cards: tuple[Path, ...] = ()
     plugins: tuple[Path, ...] = ()
     device: str = "cpu"
+    epochs: int = 0
 
 
 class Started(Frozen):
@@ -85,6 +87,25 @@ class Finished(Frozen):
     dsc: dict[str, float]
 
 
+class Replayed(Frozen):
+    """A "replay" job ended well.
+
+    history: a row per epoch trained, null for NaN. weights_equal: whether the weights after the
+    whole training equal the stored ones in every bit, None where it was not run to its end.
+    pixels: test set's label -> (pixels that differ from the stored predictions, pixels) over both
+    grids. resolved_alike: whether the request means the recorded settings, recipe and size today,
+    too. machine: what computed. unavailable: why nothing could be repeated here.
+    """
+
+    kind: Literal["replayed"] = "replayed"
+    history: tuple[dict[str, float | None], ...] = ()
+    weights_equal: bool | None = None
+    pixels: dict[str, tuple[int, int]] = {}
+    resolved_alike: bool = False
+    machine: dict[str, str | int | None] = {}
+    unavailable: str = ""
+
+
 class Leaving(Frozen):
     """The worker process ends after this job, because the job changed process-wide settings."""
 
@@ -106,7 +127,7 @@ class Failed(Frozen):
 
 
 Progress = Step | Epoch | Scoring
-End = Resolved | Finished | Failed
+End = Resolved | Finished | Replayed | Failed
 Event = Started | Progress | Leaving | End
 
 _EVENTS: TypeAdapter[Any] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])

@@ -79,7 +79,7 @@ class CellStore:
         known = next((record for record in alike if _same_settings(record, request)), None)
         if known is None:
             return Lookup(why=self._reasons(request, requested_inputs(request, sources)))
-        return self.find(request, _resolution(known), sources)
+        return self.find(request, recorded_resolution(known), sources)
 
     def find(self, request: CellRequest, resolution: Resolution, sources: Sources) -> Lookup:
         """What is stored for a resolved request."""
@@ -144,7 +144,8 @@ def _same_settings(record: CellRecord, request: CellRequest) -> bool:
     return stated and preset and key.changed.keys() <= given.keys() | key.preset.keys()
 
 
-def _resolution(record: CellRecord) -> Resolution:
+def recorded_resolution(record: CellRecord) -> Resolution:
+    """What the cell's request was resolved to when it trained."""
     assert record.network_size is not None
     return Resolution(
         key=record.key,

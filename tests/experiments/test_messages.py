@@ -12,6 +12,7 @@ from bench.experiments.messages import (
     Finished,
     Job,
     Leaving,
+    Replayed,
     Scoring,
     Started,
     Step,
@@ -25,6 +26,7 @@ EVENTS = [
     Epoch(epoch=2, epochs=9, row={"loss": 0.1 + 0.2, "val_dsc": None}),
     Scoring(test="busi-test"),
     Finished(dsc={"busi-test": 0.8123456789012345}),
+    Replayed(history=({"loss": 0.1 + 0.2, "val_dsc": None},), pixels={"busi-test": (1, 4096)}),
     Leaving(changed=("default dtype",)),
     Failed(message="too large", traceback="Traceback ...", in_use=True),
 ]
@@ -37,7 +39,7 @@ def test_an_event_survives_its_line_with_every_digit(event):
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.kind)
 def test_results_and_failures_end_a_job_and_nothing_else_does(event):
-    assert is_end(event) == (event.kind in ("finished", "failed", "resolved"))
+    assert is_end(event) == (event.kind in ("finished", "failed", "replayed", "resolved"))
 
 
 @pytest.mark.parametrize(
@@ -52,4 +54,4 @@ def test_a_job_survives_its_line_and_another_version_is_refused():
     line = job.model_dump_json()
     assert Job.model_validate_json(line) == job
     with pytest.raises(ValidationError, match="version"):
-        Job.model_validate(json.loads(line) | {"version": 2})
+        Job.model_validate(json.loads(line) | {"version": 1})

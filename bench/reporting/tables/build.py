@@ -6,6 +6,7 @@ from typing import Literal
 
 from bench.experiments.cells import CellRecord
 from bench.experiments.matrices import TableBlock
+from bench.experiments.replay.marks import failure_notes
 from bench.reporting.frame import ScoreIndex, scores_of
 from bench.reporting.published import Edition, load_edition
 from bench.reporting.tables.comparable import (
@@ -184,7 +185,9 @@ class _Builder:
     def _row(self, row: Row, entries: tuple[Entry, ...], least: int | None) -> TableRow:
         kind, (trainable, _) = self.block.kind, counts_of(row, self.records)
         own = [record for record in self.records if row.takes(record)]
-        texts = dict.fromkeys(text for record in own for text in record.footnotes)
+        texts = dict.fromkeys(
+            text for record in own for text in (*record.footnotes, *failure_notes(record))
+        )
         footnotes = tuple(self.footnotes.number(text) for text in texts)
         if kind == "parameters":
             footnotes += explanation_footnotes(row, self.options.explanations, self.footnotes)
