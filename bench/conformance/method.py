@@ -323,12 +323,12 @@ def overfits(subject: Subject, steps: int, check_every: int = 20) -> str:
     steps = method.overfit_steps or steps
     scores: list[float] = []
 
-    def validate() -> float:
+    def validate() -> dict[str, float]:
         probs = probabilities(method, subject.arrays.images, Engine(CPU), seed=0)
         scores.append(mean_dsc(probs, subject.arrays.masks))
         if scores[-1] > TARGET_DSC:
             raise _Reached
-        return scores[-1]
+        return {"dsc": scores[-1]}
 
     recipe = subject.recipe(CASES, check_every, -(-steps // check_every))
     run = TrainingRun(recipe, "best-val", {"val": validate}, 1, 0, Engine(CPU))

@@ -87,8 +87,10 @@ class CellContext:
         self._own_peak = start_peak(self.engine.device)
 
     def arrays(self, dataset: str) -> CaseArrays:
-        """A dataset at the network's size."""
-        return self.sources.arrays(dataset, self.resolution.network_size)
+        """A dataset at the network's size, as the protocol resizes."""
+        return self.sources.arrays(
+            dataset, self.resolution.network_size, self.request.protocol.resize
+        )
 
     def target(self, dataset: str) -> CaseArrays:
         """A dataset's masks that scores are taken against: at the profile's size and native."""
@@ -101,8 +103,10 @@ class CellContext:
         latents = latent_source(
             self.method, self.tokenizer, arrays, cache_root() / "latents", self.engine
         )
-        split = self.sources.split(self.request.train, self.request.protocol)
-        return TrainingData(arrays, self.target(self.request.train), split, latents)
+        protocol, side = self.request.protocol, self.request.profile.image_size
+        split = self.sources.split(self.request.train, protocol)
+        target = self.sources.arrays(self.request.train, side, protocol.resize)
+        return TrainingData(arrays, target, split, latents)
 
     def train(self, report: Callable[[Progress], None]) -> Trained:
         """Train the method; it resumes from the state that an earlier attempt left."""
@@ -113,6 +117,7 @@ class CellContext:
             self.resolution.recipe,
             self.engine,
             selection=protocol.selection,
+            metric=protocol.selection_metric,
             validate_every=self.request.profile.validate_every,
             seed=self.request.seed,
             resume_file=self.folder / "resume" / "state.safetensors",

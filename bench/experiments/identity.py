@@ -56,12 +56,20 @@ def requested_inputs(request: CellRequest, sources: Sources) -> dict[str, str]:
     chosen_on = split.test if protocol.selection == "best-test" else ()
     return {
         "code": training_code(source_file(request.method)),
-        "data": sources.pixels(request.train, profile.image_size),
+        "data": sources.pixels(request.train, profile.image_size, protocol.resize),
         "split": digest([split.dataset, split.train, split.val, chosen_on]),
         "numerics": digest([profile.precision, profile.channels_last, profile.compile]),
-        "selection": digest([protocol.selection, profile.validate_every]),
+        "selection": digest(_selection(request)),
         "seed": digest(request.seed),
     }
+
+
+def _selection(request: CellRequest) -> list[str | int]:
+    """What chooses the epoch. The metric counts where it is not the DSC, so that cells that were
+    stored before there was another keep their ids."""
+    protocol = request.protocol
+    metric = [] if protocol.selection_metric == "dsc" else [protocol.selection_metric]
+    return [protocol.selection, request.profile.validate_every, *metric]
 
 
 def training_inputs(

@@ -12,10 +12,14 @@ from torch import Tensor
 from bench.core.errors import BenchError
 from bench.method import Method, to_images
 from bench.metrics.overlap import dice
+from bench.protocols import SelectionMetric
 from bench.training.engine import Engine
 from bench.training.seeds import seed_for
 
 THRESHOLD = 0.5
+
+SOFT_DICE_BATCH = 8
+"""Images of a batch over which the soft Dice is averaged: those of GMS's validation loader."""
 
 
 class PredictionFailure(BenchError):
@@ -82,18 +86,44 @@ def resize_probs(probs: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(probs, (height, width), mode="bilinear", align_corners=False)
 
 
-def mean_dsc(probs: Iterator[Tensor], masks: np.ndarray) -> float:
-    """Mean DSC per image in [0, 1] of thresholded probabilities against bool masks (N, H, W).
+def validation_scores(
+    probs: Iterator[Tensor], masks: np.ndarray, metric: SelectionMetric = "dsc"
+) -> dict[str, float]:
+    """Scores in [0, 1] of probabilities against bool masks (N, H, W).
 
-    Pixels are counted on the device; the counts come to the CPU once per batch.
+    "dsc": mean DSC per image of thresholded probabilities; pixels are counted on the device and the
+    counts come to the CPU once per batch. "soft_dice", under the metric of that name: as released
+    with GMS (train.py:222-236), 2 sum(p m) / (sum p + sum m) per image, averaged over batches of
+    SOFT_DICE_BATCH images in order, then over the batches, the last of which may be smaller. An
+    image with p and m all zero scores 1, where the release divides by zero.
     """
-    scores: list[float] = []
+    hard: list[float] = []
+    soft: list[float] = []
     for chunk in probs:
-        target = torch.tensor(masks[len(scores) : len(scores) + len(chunk)], device=chunk.device)
-        pred = resize_probs(chunk, *target.shape[1:])[:, 0] > THRESHOLD
+        target = torch.tensor(masks[len(hard) : len(hard) + len(chunk)], device=chunk.device)
+        chunk = resize_probs(chunk, *target.shape[1:])[:, 0]
+        pred = chunk > THRESHOLD
         counts = torch.stack([mask.flatten(1).sum(1) for mask in (pred & target, pred, target)])
-        scores += dice(*counts.cpu().numpy()).tolist()
-    return float(np.mean(scores))
+        hard += dice(*counts.cpu().numpy()).tolist()
+        if metric == "soft-dice":
+            soft += _soft_dice(chunk, target).tolist()
+    scores = {"dsc": float(np.mean(hard))}
+    if soft:
+        starts = range(0, len(soft), SOFT_DICE_BATCH)
+        means = [np.mean(soft[start : start + SOFT_DICE_BATCH]) for start in starts]
+        scores["soft_dice"] = float(np.mean(means))
+    return scores
+
+
+def _soft_dice(probs: Tensor, masks: Tensor) -> Tensor:
+    """float32 (n,) of probabilities and bool masks (n, H, W)."""
+    overlap, size = (probs * masks).sum((1, 2)), probs.sum((1, 2)) + masks.sum((1, 2))
+    return torch.where(size > 0, 2 * overlap / size, 1.0)
+
+
+def mean_dsc(probs: Iterator[Tensor], masks: np.ndarray) -> float:
+    """Mean DSC per image in [0, 1] of thresholded probabilities against bool masks (N, H, W)."""
+    return validation_scores(probs, masks)["dsc"]
 
 
 def masks_on_grids(

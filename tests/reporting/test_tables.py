@@ -627,6 +627,20 @@ def test_selection_on_test_says_so_in_words_and_prints_measured_optimism(tmp_pat
     assert "Measured optimism" in text and "mean 1.23 points over 1 cells" in text
 
 
+SOFT = {"request": {"protocol": {"selection_metric": "soft-dice"}, "profile": {"phantoms": True}}}
+
+
+@pytest.mark.parametrize("facts, score", [({}, "DSC"), (SOFT, "soft Dice")])
+@pytest.mark.parametrize("selection", ["best-val", "best-test"])
+def test_the_footer_names_the_score_that_chose_the_epoch(tmp_path, selection, facts, score):
+    record = cell(tmp_path, selection=selection, provenance=facts)
+    (line,) = [x for x in one(METHODS, [record]).footer if f"rule {selection}:" in x]
+    assert {"best-val": f"the best {score} on", "best-test": f"by the {score}, so"}[
+        selection
+    ] in line
+    assert ("averaged over batches of 8 images" in line) == (score == "soft Dice")
+
+
 SPLIT = {"scheme": "published", "seed": 0, "train": 64, "val": 16, "test": 40}
 NAMES = {"busi": "BUSI", "bus": "BUS", "glas": "GlaS"}
 
