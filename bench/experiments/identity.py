@@ -4,6 +4,8 @@ The digests of all components make the cell's id, so a cell trains again exactly
 differs; comparing them with a stored cell's says which.
 """
 
+from typing import Any
+
 from bench.contracts import MethodSpec
 from bench.core.files import digest
 from bench.core.frozen import Frozen
@@ -81,11 +83,25 @@ def training_inputs(
     """
     key, recipe = resolution.key, resolution.recipe
     return requested_inputs(request, sources) | {
-        "recipe": digest(recipe.model_dump(mode="json", exclude={"name"})),
+        "recipe": digest(_recipe_fields(recipe)),
         "settings": digest(key.settings),
         "tokenizer": _tokenizer_digest(key.tokenizer, request),
         "size": digest([resolution.network_size, request.profile.image_size]),
     }
+
+
+LATER_FIELDS = ("normalise",)
+"""Recipe fields that came after cells were stored: they count where they are not the default, so
+that those cells keep their ids."""
+
+
+def _recipe_fields(recipe: Recipe) -> dict[str, Any]:
+    """The recipe without its name, and without later fields at their defaults."""
+    fields = recipe.model_dump(mode="json", exclude={"name"})
+    for name in LATER_FIELDS:
+        if fields[name] == type(recipe).model_fields[name].default:
+            del fields[name]
+    return fields
 
 
 def _tokenizer_digest(key: TokenizerKey | None, request: CellRequest) -> str:

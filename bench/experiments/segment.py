@@ -48,7 +48,7 @@ def segment_files(folder: Path, images: Iterable[Path], out: Path, device: str) 
     size = resolution.network_size
     for file, picture in zip(files, pictures, strict=True):
         small = resized_image(np.asarray(picture), size, request.protocol.resize)
-        (probs,) = probabilities(method, small[None], engine, request.seed)
+        (probs,) = probabilities(method, small[None], engine, request.seed, case_ids=(file.stem,))
         mask = resize_probs(probs, picture.height, picture.width)[0, 0] > THRESHOLD
         target = out / f"{file.stem}.png"
         painted = Image.fromarray(mask.cpu().numpy().astype(np.uint8) * 255)

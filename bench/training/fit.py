@@ -126,21 +126,26 @@ def _validation(
     metric: SelectionMetric,
 ) -> Validate:
     """Scores of the method on these cases at the time of the call."""
-    cases = data.arrays.rows(case_ids)
-    masks = np.asarray(data.target.masks[cases])
+    masks = np.asarray(data.target.masks[data.target.rows(case_ids)])
 
     def validate() -> dict[str, float]:
-        return validation_scores(_predicted(method, data, cases, engine, seed), masks, metric)
+        probs = _predicted(method, data, case_ids, engine, seed)
+        return validation_scores(probs, masks, metric)
 
     return validate
 
 
 def _predicted(
-    method: Method, data: TrainingData, cases: np.ndarray, engine: Engine, seed: int
+    method: Method,
+    data: TrainingData,
+    case_ids: tuple[str, ...],
+    engine: Engine,
+    seed: int,
 ) -> Iterator[Tensor]:
     """Probabilities of some cases, from stored latents where the method predicts from them."""
-    latents = data.latents
+    latents, cases = data.latents, data.arrays.rows(case_ids)
     stored = None
     if latents is not None and "image" in latents.kinds and method.predicts_from_latents:
         stored = latents.images(cases)
-    return probabilities(method, data.arrays.images[cases], engine, seed, stored)
+    images = data.arrays.images[cases]
+    return probabilities(method, images, engine, seed, stored, case_ids=case_ids, validating=True)

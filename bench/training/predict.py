@@ -1,7 +1,8 @@
 """From a trained method to probabilities, masks and per-case rows."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -32,26 +33,46 @@ def probabilities(
     engine: Engine,
     seed: int,
     latents: Tensor | None = None,
+    *,
+    case_ids: Sequence[str] | None = None,
+    validating: bool = False,
 ) -> Iterator[Tensor]:
     """Probabilities float32 (n, 1, H, W), batch by batch in order, of uint8 images (N, H, W, 3).
 
-    latents: the images' latents where they are stored and the method predicts from them. torch's
-    generator is seeded per batch and put back afterwards: sampling methods give the same answer at
-    every call and leave training's random stream alone. Raises PredictionFailure unless every batch
+    latents: the images' latents where they are stored and the method predicts from them. case_ids:
+    of the images, None for "0", "1", ...; with the seed, they decide the noise that `Method.noise`
+    draws. validating: whether predictions only choose an epoch, for which a method may have a
+    cheaper way. torch's own generator is seeded per batch and put back afterwards: methods that
+    draw from it give the same answer at every call with the same batches, and training's random
+    stream is left alone. Raises PredictionFailure unless every batch
     is finite, in [0, 1] and one map per image.
     """
     method.eval()
+    names = [str(row) for row in range(len(pixels))] if case_ids is None else case_ids
     devices = [engine.device] if engine.device.type == "cuda" else []
     for start in range(0, len(pixels), engine.batch_size):
         part = pixels[start : start + engine.batch_size]
-        with torch.random.fork_rng(devices), torch.inference_mode(), engine.autocast():
+        own = _streams(method, seed, names[start : start + len(part)])
+        with own, torch.random.fork_rng(devices), torch.inference_mode(), engine.autocast():
             torch.manual_seed(seed_for(seed, "predict", start))
             if latents is not None:
                 probs = method.predict_latents(latents[start : start + len(part)].to(engine.device))
             else:
                 images = to_images(torch.tensor(part).to(engine.device))  # a copy: read-only cache
-                probs = method.predict(engine.place(images))
+                predict = method.predict_for_validation if validating else method.predict
+                probs = predict(engine.place(images))
         yield _checked(probs, (len(part), 1, *part.shape[1:3]), method)
+
+
+@contextmanager
+def _streams(method: Method, seed: int, case_ids: Sequence[str]) -> Iterator[None]:
+    """Within the block, `method.noise` draws for these cases, in order."""
+    seeds = [seed_for(seed, "predict case", case_id) for case_id in case_ids]
+    method.streams = [torch.Generator().manual_seed(one) for one in seeds]
+    try:
+        yield
+    finally:
+        method.streams = None
 
 
 def _checked(probs: Tensor, shape: tuple[int, ...], method: Method) -> Tensor:

@@ -31,6 +31,13 @@ def test_fields_that_came_later_count_where_they_are_not_the_default():
     assert found == {"data": "cacceca5b4", "recipe": "b78005f07b", "selection": "033b4be5da"}
 
 
+def test_another_normalisation_is_another_recipe():
+    zscore = inputs_of(request(recipe={"normalise": "zscore"}))
+    named = inputs_of(request(recipe={"normalise": "own"}))
+    assert differences(inputs_of(request()), zscore) == ("recipe",)
+    assert differences(inputs_of(request()), named) == ()
+
+
 def test_the_metric_that_selects_counts():
     soft = inputs_of(request(protocol__selection_metric="soft-dice"))
     assert differences(inputs_of(request()), soft) == ("selection rule",)
@@ -79,6 +86,7 @@ def test_the_weights_are_those_at_the_location_that_the_request_names(monkeypatc
     "change",
     [
         {"recipe": {"lr": 0.5}},
+        {"recipe": {"normalise": "zscore"}},
         {"tokenizer": "tiny-vq"},
         {"seed": 1},
         {"train": "bus"},

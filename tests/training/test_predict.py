@@ -220,14 +220,14 @@ def test_the_soft_dice_reads_probabilities_without_a_threshold():
 
 
 def test_the_soft_dice_is_a_mean_of_batches_of_eight_whatever_the_predictions_batch():
-    """Eight images at 1 and a ninth at 0: (1 + 0) / 2, not 8 / 9."""
+    """Eight images, half of them right, and a right ninth: (1 / 2 + 1) / 2, not 5 / 9."""
     right, wrong = [[1.0, 0.0]], [[0.0, 1.0]]
     masks = np.array([[[True, False]]] * 9)
     for size in (1, 3, 8, 9):
-        maps = [right] * 8 + [wrong]
+        maps = [right, wrong] * 4 + [right]
         chunks = (probs_of(*maps[start : start + size]) for start in range(0, 9, size))
         scores = validation_scores(chunks, masks, "soft-dice")
-        assert scores == pytest.approx({"dsc": 8 / 9, "soft_dice": 0.5})
+        assert scores == pytest.approx({"dsc": 5 / 9, "soft_dice": 0.75})
 
 
 def test_the_soft_dice_of_nothing_is_one_and_of_a_shadow_on_nothing_zero():
