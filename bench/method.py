@@ -1,8 +1,72 @@
 """The contract of a method: a class with defaults to override. It needs torch."""
 
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
 from torch import Tensor, nn
 
 from bench.contracts import Batch, LatentKind, Tokenizer
+from bench.core.errors import BenchError, unknown_name
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and standard deviation of ImageNet's channels, of images in [0, 1]."""
+
+Named = Literal["none", "imagenet", "zscore", "stretch", "encoder"]
+Normalisation = Named | tuple[Sequence[float], Sequence[float]]
+
+
+class Normalise(nn.Module):
+    """Images float (N, 3, H, W) in [0, 1] as a network takes them.
+
+    how: "none": unchanged. "imagenet": less ImageNet's mean, over its SD, per channel. "zscore":
+    less each image's own mean, over its own SD, per channel. "stretch": each image's range over all
+    its channels stretched to 0..255. (mean, SD), three numbers each: those of an encoder's
+    pretraining, which are stored with a cell's weights. "encoder": the same, before they are read.
+    Raises BenchError for anything else.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, how: Normalisation) -> None:
+        super().__init__()
+        if isinstance(how, str) and how not in get_args(Named):
+            raise unknown_name("normalisation", how, get_args(Named))
+        self.how = how
+        known = {"imagenet": IMAGENET, "encoder": ((math.nan,) * 3, (math.nan,) * 3)}
+        values = known.get(how) if isinstance(how, str) else how
+        if values is not None:
+            if [len(three) for three in values] != [3, 3] or min(values[1]) <= 0:
+                raise BenchError(
+                    f"normalisation is {how!r}; a pair is (mean, SD), three numbers each, SDs above 0."
+                )
+            for name, three in zip(("mean", "std"), values, strict=True):
+                self.register_buffer(
+                    name, torch.tensor(three).view(1, 3, 1, 1), persistent=how != "imagenet"
+                )
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.how == "none":
+            return images
+        if self.how == "zscore":
+            std, mean = torch.std_mean(images, dim=(2, 3), correction=0, keepdim=True)
+            return (images - mean) / std.clamp(min=1e-8)
+        if self.how == "stretch":
+            low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+            return (images - low) / (high - low).clamp(min=1e-6) * 255
+        return (images - self.mean) / self.std
+
+    @property
+    def words(self) -> str:
+        """`how`, with the numbers of a mean and SD of an encoder's own."""
+        if isinstance(self.how, str):
+            return self.how
+        if tuple(map(tuple, self.how)) == IMAGENET:
+            return "imagenet"
+        mean, std = (" ".join(f"{value:g}" for value in three) for three in self.how)
+        return f"mean {mean}, SD {std}"
 
 
 class Method(nn.Module):
@@ -34,12 +98,24 @@ class Method(nn.Module):
     overfit_steps: int | None = None
     """Optimizer steps of `bench check method`'s overfitting check; None for its default."""
 
+    normalisation: Normalisation | None = None
+    """What `loss` and `predict` put their images through, by `self.normalise(images)`. A recipe may
+    ask for another one. None: they leave images in [0, 1], and a recipe cannot ask."""
+
+    normalise: Normalise
+    """Made of `normalisation`, or of the recipe's, by the harness."""
+
+    streams: list[torch.Generator] | None
+    """While the harness predicts, a source of random numbers per image; see `noise`."""
+
     tokenizer: Tokenizer | None
     """The frozen tokenizer, where the method keeps one: its weights are not stored with a cell."""
 
     def __init__(self) -> None:
         super().__init__()
         self.tokenizer = None
+        self.normalise = Normalise(self.normalisation or "none")
+        self.streams = None
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars by name: the optimizer minimises "loss", the others are logged.
@@ -51,10 +127,17 @@ class Method(nn.Module):
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities float32 in [0, 1], (N, 1, S, S), of images float32 in [0, 1], (N, 3, S, S).
 
-        Called in eval mode without gradients. Randomness is drawn from torch's global generator,
-        which the harness seeds per batch.
+        Called in eval mode without gradients. Draw randomness with `noise`: then an image's
+        prediction does not depend on its batch. The harness seeds torch's global generator per batch.
         """
         raise NotImplementedError
+
+    def predict_for_validation(self, images: Tensor) -> Tensor:
+        """`predict` during training, where the epoch is chosen.
+
+        Override it where a whole prediction costs too much to repeat after every epoch.
+        """
+        return self.predict(images)
 
     def predict_latents(self, image_latents: Tensor) -> Tensor:
         """`predict` from the latents of the images, float32 (N, C, S/f, S/f).
@@ -69,6 +152,18 @@ class Method(nn.Module):
         Override it where `predict` repeats one step many times (sampling, mirrored views).
         """
         return self.predict(images)
+
+    def noise(self, shape: Sequence[int], device: torch.device) -> Tensor:
+        """Standard normal noise float32 of a shape (N, ...).
+
+        While the harness predicts, row i comes from a stream of image i's own, seeded by the cell's
+        seed and the case id: the same whatever images share its batch, on every device. Otherwise it
+        comes from torch's global generator.
+        """
+        if self.streams is None:
+            return torch.randn(*shape, device=device)
+        rows = [torch.randn(*shape[1:], generator=stream) for stream in self.streams]
+        return torch.stack(rows).to(device)
 
     @property
     def predicts_from_latents(self) -> bool:
@@ -92,10 +187,18 @@ NETWORK_POWERS = (
     "footnotes",
     "bf16_unsupported",
     "overfit_steps",
+    "normalisation",
 )
 """Attributes of `Method` that a plain network may declare on itself."""
 
-METHOD_POWERS = ("loss", "predict", "predict_latents", "predict_step", "latent_inputs")
+METHOD_POWERS = (
+    "loss",
+    "predict",
+    "predict_for_validation",
+    "predict_latents",
+    "predict_step",
+    "latent_inputs",
+)
 """What only a `Method` has: a plain network that carries one of these names is refused."""
 
 

@@ -11,13 +11,17 @@ from bench.core.frozen import Frozen
 from bench.core.paths import PACKAGE
 
 Selection = Literal["last", "best-val", "best-test"]
+SelectionMetric = Literal["dsc", "soft-dice"]
+Resize = Literal["pillow", "opencv"]
 
 
 class Protocol(Frozen):
     """The rules that make two numbers comparable.
 
     split: a scheme of bench/data/splits.py. val_share: share of the training cases held out for
-    validation, by group. selection: which epoch's weights are scored. recipe: "shared" for one
+    validation, by group. selection: which epoch's weights are scored. selection_metric: the score
+    that chooses it; see `bench.training.predict.validation_scores`. resize: how stored images and
+    masks come to the network's size; see `bench.data.pixels`. recipe: "shared" for one
     recipe for all, "native" for each method's own. external_subset: which cases of a foreign test
     dataset are scored, its "test" part or "all".
     precision: overrules the profile's; None leaves it. preset: method settings that come with the
@@ -31,6 +35,8 @@ class Protocol(Frozen):
     split_seed: int = 0
     val_share: float = Field(ge=0, lt=1)
     selection: Selection
+    selection_metric: SelectionMetric = "dsc"
+    resize: Resize = "pillow"
     recipe: Literal["shared", "native"]
     external_subset: Literal["test", "all"] = "test"
     precision: Literal["fp32", "bf16"] | None = None
@@ -43,6 +49,12 @@ class Protocol(Frozen):
             raise ValueError(
                 f"protocol {self.name!r} selects the epoch on validation cases (best-val) and holds "
                 "none out (val_share 0). Give val_share above 0, or another selection"
+            )
+        if self.selection == "last" and self.selection_metric != "dsc":
+            raise ValueError(
+                f"protocol {self.name!r} keeps the last epoch, and selection_metric "
+                f"{self.selection_metric!r} chooses among epochs. Leave selection_metric out, or give "
+                "selection best-val or best-test"
             )
         return self
 

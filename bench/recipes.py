@@ -48,6 +48,9 @@ class Recipe(Frozen):
     # Masks at the network's size: nearest; bilinear with every pixel above 0 set ("dilated");
     # or bilinear values between 0 and 1 ("soft").
     masks: Literal["nearest", "dilated", "soft"] = "nearest"
+    # What comes between images in [0, 1] and the network; see `bench.method.Normalise`. "own": what
+    # the method declares, such as the mean and SD of its pretrained encoder.
+    normalise: Literal["own", "none", "imagenet", "zscore", "stretch"] = "own"
     image_size: int | None = Field(None, gt=0)  # None: the profile's
     ema_decay: float | None = Field(None, gt=0, lt=1)
     ema_warmup: bool = False  # decay min(ema_decay, (1 + n) / (10 + n)) after n steps

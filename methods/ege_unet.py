@@ -25,13 +25,9 @@ DILATIONS = (1, 2, 5, 7)  # of a bridge's four groups
 
 
 class EgeUNetSettings(Settings):
-    """widths: channels of the six levels, multiples of 4.
-
-    stretch: map each image's range to 0..255 before the network, as the released code does.
-    """
+    """widths: channels of the six levels, multiples of 4."""
 
     widths: tuple[int, int, int, int, int, int] = (8, 16, 24, 32, 48, 64)
-    stretch: bool = True
 
     @model_validator(mode="after")
     def _groups_of_four(self) -> "EgeUNetSettings":
@@ -151,9 +147,10 @@ def plain(in_channels: int, out_channels: int) -> nn.Conv2d:
 class EgeUNet(Method):
     """Images (N, 3, H, W), H and W multiples of 32, to probabilities (N, 1, H, W)."""
 
+    normalisation = "stretch"
+
     def __init__(self, settings: EgeUNetSettings):
         super().__init__()
-        self.stretch = settings.stretch
         c1, c2, c3, c4, c5, c6 = settings.widths
         self.encoder = nn.ModuleList([plain(3, c1), plain(c1, c2), plain(c2, c3)])
         self.encoder.extend([HadamardAttention(a, b) for a, b in ((c3, c4), (c4, c5), (c5, c6))])
@@ -170,7 +167,7 @@ class EgeUNet(Method):
         self.apply(_initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, 1, H, W) of images as the network gets them (see `prepare`)."""
+        """Logits (N, 1, H, W) of normalised images."""
         return self.all_logits(images)[0]
 
     def all_logits(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -194,16 +191,9 @@ class EgeUNet(Method):
             skips.append(x)
         return skips, F.gelu(self.encoder[5](x))
 
-    def prepare(self, images: Tensor) -> Tensor:
-        """Each image's own range, over all channels, stretched to 0..255."""
-        if not self.stretch:
-            return images
-        low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
-        return (images - low) / (high - low).clamp(min=1e-6) * 255
-
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """BCE + Dice of the output, plus the weighted same of every side output at full size."""
-        logits, sides = self.all_logits(self.prepare(batch.images))
+        logits, sides = self.all_logits(self.normalise(batch.images))
         main = bce_dice(logits, batch.masks)
         size = (logits.shape[-2], logits.shape[-1])
         side = torch.zeros_like(main)
@@ -213,7 +203,7 @@ class EgeUNet(Method):
 
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities (N, 1, H, W) in one pass."""
-        return self(self.prepare(images)).sigmoid()
+        return self(self.normalise(images)).sigmoid()
 
 
 def bce_dice(logits: Tensor, masks: Tensor) -> Tensor:

@@ -276,7 +276,7 @@ ORIGINAL = Original(
         (
             "Colours and movements change the picture at the network's size; rotations use its "
             "original aspect. The release changes the stored picture and resizes last, bilinearly "
-            "without antialiasing."
+            "without antialiasing; protocol paper resizes so, first."
         ),
         (
             "The release does not pin albumentations: 1.4.0 scales both axes alike, as here; 1.4.24 "

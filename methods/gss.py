@@ -216,10 +216,10 @@ class GSS(Method):
     The maskige has `factor` px per cell, CELL px of the image: with factor 8 twice the image's side.
     """
 
-    mean: Tensor
-    std: Tensor
     palette: Tensor
     tokenizer: Tokenizer  # read by its tokens, so no latents are encoded
+
+    normalisation = "imagenet"
 
     def __init__(self, settings: GSSSettings, tokenizer: Tokenizer, image_size: int) -> None:
         super().__init__()
@@ -234,17 +234,12 @@ class GSS(Method):
         self.tokens = TokenBranch(channels, settings, tokenizer.num_tokens, image_size // CELL)
         self.pixels = PixelBranch(channels, settings.channels)
         self.tokenizer = tokenizer
-        for name, values in (
-            ("mean", (0.485, 0.456, 0.406)),  # ImageNet's statistics
-            ("std", (0.229, 0.224, 0.225)),
-        ):
-            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
         self.register_buffer("palette", torch.tensor(PALETTE), persistent=False)
         self.footnotes = footnotes(settings, tokenizer)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The backbone's four maps, finest first."""
-        return self.backbone((images - self.mean) / self.std)
+        return self.backbone(self.normalise(images))
 
     def paint(self, classes: Tensor) -> Tensor:
         """The maskige in [0, 1], (N, 3, H, W), of class indices (N, H, W)."""

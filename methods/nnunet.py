@@ -8,12 +8,10 @@ logits over the four flips.
 What differs from the nnU-Net pipeline: no cascade, no sliding window (one tile covers the image),
 no five-fold ensemble, no automatic post-processing, and one network size whatever the image size. By
 default images stay in [0, 1], nnU-Net's scheme for channels named R,
-G, B; normalisation="zscore" is its default scheme, applied here after augmentation, not before.
+G, B; recipe.normalise=zscore is its default scheme, applied here after augmentation, not before.
 
 Upstream: MIC-DKFZ/nnUNet@0e49508 (Apache-2.0), read for facts only; the code here is our own.
 """
-
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -31,12 +29,10 @@ HEAD_WEIGHTS = (8 / 15, 4 / 15, 2 / 15, 1 / 15)  # 1, 1/2, 1/4, 1/8, normalised;
 class NnUNetSettings(Settings):
     """base_channels: width of the first stage, doubled up to 16 times it.
 
-    normalisation: "rgb" keeps images in [0, 1], "zscore" standardises each image's channels.
     mirroring: average the logits over both flips and their combination when predicting.
     """
 
     base_channels: int = Field(32, ge=2)
-    normalisation: Literal["rgb", "zscore"] = "rgb"
     mirroring: bool = True
 
 
@@ -77,6 +73,8 @@ def dice_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:
 class NnUNet(Method):
     """Images (N, 3, H, W), H and W multiples of 32, to foreground probabilities (N, 1, H, W)."""
 
+    normalisation = "none"
+
     def __init__(self, settings: NnUNetSettings):
         super().__init__()
         self.settings = settings
@@ -103,13 +101,6 @@ class NnUNet(Method):
             x = stage(torch.cat([up(x), skips.pop()], dim=1))
             features.append(x)
         return features
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """Images as the network takes them: unchanged, or z-scored per image and channel."""
-        if self.settings.normalisation == "rgb":
-            return images
-        std, mean = torch.std_mean(images, dim=(2, 3), correction=0, keepdim=True)
-        return (images - mean) / std.clamp(min=1e-8)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Deep supervision: the loss of the four finer heads on masks resized to them (nearest)."""
@@ -197,7 +188,7 @@ ORIGINAL = Original(
             "The loader moves a third of each batch towards a foreground pixel where the rotation's "
             "margin lets it (right and down only: data_loader.py:145). Here no picture is moved."
         ),
-        "normalisation=zscore standardises after the augmentation, nnU-Net before it.",
+        "recipe.normalise=zscore standardises after the augmentation, nnU-Net before it.",
         (
             "Batch sizes are planned for the paper's lists, also where a protocol trains on fewer "
             "cases; nnU-Net itself would train on four fifths of them."

@@ -177,7 +177,7 @@ class SDSeg(Method):
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities (N, 1, H, W) in one step from pure noise at the last t."""
         condition = self.condition(images)
-        noise = torch.randn(condition.shape, device=images.device)
+        noise = self.noise(condition.shape, images.device)
         t = torch.full((len(images),), STEPS - 1, device=images.device)
         x0 = self.x0_of(noise, t, self.denoise(noise, t, condition))
         decoded = self.tokenizer.decode(x0 * self.scale()).float()
@@ -279,7 +279,10 @@ ORIGINAL = Original(
     departures=(
         "The length, 100,000 steps, is ours: the release names none.",
         "The moving average covers the condition encoder too, not the U-Net alone.",
-        "Every batch draws its own noise for prediction; the release reuses the first image's.",
+        (
+            "Every image is predicted from noise of its own, drawn from the seed and the case id; the "
+            "release reuses the first image's."
+        ),
         "Evaluation is in full precision unless the profile says bf16.",
         "The checkpoint is chosen as the protocol says.",
     ),

@@ -4,7 +4,7 @@ Architectures are the library's own (unet, unetplusplus, manet, linknet, fpn, ps
 deeplabv3plus, pan, upernet, segformer, dpt); encoders are its own (resnet34, mit_b0, ...) or any of
 timm's with the prefix `tu-` (tu-convnext_tiny, tu-resnet18.a1_in1k). Weights start at random unless
 the setting `weights` names pretrained ones; nothing is fetched otherwise. With pretrained weights
-images are standardised as in pretraining, without them they stay in [0, 1].
+images are normalised by the encoder's own mean and SD, without them they stay in [0, 1].
 """
 
 import difflib
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule
 from bench.core.errors import BenchError, unknown_name
-from methods.layers.blocks import Standardise
+from bench.method import Normalisation
 
 ARCHITECTURES: dict[str, type[nn.Module]] = dict(smp.MODEL_ARCHITECTURES_MAPPING)
 EXAMPLE = "smp:unet/resnet34 or smp:fpn/tu-convnext_tiny"
@@ -38,19 +38,19 @@ class SmpSettings(Settings):
 
 
 class SmpNetwork(nn.Module):
-    """Images in [0, 1] (N, 3, H, W) to logits (N, 1, H, W).
+    """Images (N, 3, H, W), normalised, to logits (N, 1, H, W).
 
     A wrapper, because the library's own class has a `predict` of another meaning and a
     `load_state_dict` that renames keys.
     """
 
-    def __init__(self, network: nn.Module, standardise: Standardise | None):
+    def __init__(self, network: nn.Module, normalisation: Normalisation):
         super().__init__()
-        self.standardise = standardise or nn.Identity()
+        self.normalisation = normalisation
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network(self.standardise(images))
+        return self.network(images)
 
 
 def family(rest: str) -> MethodSpec:
@@ -132,19 +132,21 @@ def _build(
             f"segmentation_models.pytorch cannot build {architecture} on {encoder} with "
             f"{options}: {error}. Choose another encoder or change the setting 'options'."
         ) from error
-    if settings.weights is None or not context.load_weights:
-        return SmpNetwork(untrained, None)
+    if settings.weights is None:
+        return SmpNetwork(untrained, "none")
     _require_weights(encoder, settings.weights)
+    if not context.load_weights:
+        return SmpNetwork(untrained, "encoder")
     try:
         trained = network(True if encoder.startswith("tu-") else settings.weights)
-        standardise = _standardisation(encoder, settings.weights)
+        own = _normalisation(encoder, settings.weights)
     except Exception as error:  # any failure of a download, under whatever name the hub gives it
         raise BenchError(
             f"The {settings.weights!r} weights of encoder {encoder} cannot be loaded: {error}. "
             "Connect to the Hugging Face hub or fill its cache (HF_HOME), or set weights=null to "
             "start at random."
         ) from error
-    return SmpNetwork(trained, standardise)
+    return SmpNetwork(trained, own)
 
 
 def _require_options(create: type[nn.Module], encoder: str, options: dict[str, Any]) -> None:
@@ -178,10 +180,11 @@ def _require_weights(encoder: str, weights: str) -> None:
         raise BenchError(f"timm has no pretrained weights of {encoder}. Set weights=null.")
 
 
-def _standardisation(encoder: str, weights: str) -> Standardise:
+def _normalisation(encoder: str, weights: str) -> Normalisation:
+    """Mean and SD of the images that the encoder was pretrained on, on the scale of 0 to 1."""
     params = get_preprocessing_params(encoder, weights)
-    scale = max(params["input_range"])  # 255 for a few encoders
-    mean, std = ([value / scale for value in params[key]] for key in ("mean", "std"))
     if params["input_space"] == "BGR":
         raise ValueError(f"{encoder} expects BGR images, which this family does not supply")
-    return Standardise(mean, std)
+    scale = max(params["input_range"])  # 255 for a few encoders
+    mean, std = (tuple(value / scale for value in params[key]) for key in ("mean", "std"))
+    return mean, std

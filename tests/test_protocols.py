@@ -12,17 +12,21 @@ PAGE = (PACKAGE.parent / "docs" / "protocols.md").read_text()
 
 
 def facts(name: str) -> tuple:
-    """Split, validation share, selection, recipe, precision and preset."""
+    """Split, validation share, selection, its metric, resize, recipe, precision and preset."""
     it = get_protocol(name)
-    return it.split, it.val_share, it.selection, it.recipe, it.precision, it.preset
+    chosen = (it.selection, it.selection_metric, it.resize)
+    return it.split, it.val_share, *chosen, it.recipe, it.precision, it.preset
+
+
+RELEASED = ("best-test", "soft-dice", "opencv")
 
 
 def test_the_shipped_protocols_hold_what_their_titles_say():
     assert {name: facts(name) for name in protocol_names()} == {
-        "paper": ("listed", 0.0, "best-test", "native", "fp32", "as-released"),
-        "paper80": ("random80", 0.0, "best-test", "native", "fp32", "as-released"),
-        "clean": ("default", 0.2, "best-val", "native", None, None),
-        "grouped": ("grouped", 0.2, "best-val", "native", None, None),
+        "paper": ("listed", 0.0, *RELEASED, "native", "fp32", "as-released"),
+        "paper80": ("random80", 0.0, *RELEASED, "native", "fp32", "as-released"),
+        "clean": ("default", 0.2, "best-val", "dsc", "pillow", "native", None, None),
+        "grouped": ("grouped", 0.2, "best-val", "dsc", "pillow", "native", None, None),
     }
 
 
@@ -50,3 +54,10 @@ def test_a_file_that_selects_on_nothing_is_refused_by_name(tmp_path):
     )
     with pytest.raises(BenchError, match="mine.toml.*holds none out"):
         get_protocol(f"{file}:mine")
+
+
+def test_a_metric_that_chooses_nothing_is_refused():
+    values = get_protocol("clean").model_dump() | {"selection": "last"}
+    assert Protocol(**values).selection == "last"
+    with pytest.raises(ValueError, match="keeps the last epoch, and selection_metric 'soft-dice'"):
+        Protocol(**values | {"selection_metric": "soft-dice"})

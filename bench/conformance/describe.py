@@ -22,6 +22,7 @@ from bench.protocols import get_profile
 from bench.recipes import Recipe
 from bench.registry import get_method
 from bench.reporting.published import Edition
+from bench.tokenizers.base import FrozenTokenizer
 from bench.training.build import build_method, load_tokenizer, parameter_counts
 
 IMAGE_SIDE = 224  # px: GMACs are those of one image of this side
@@ -39,7 +40,8 @@ class SettingInfo(Frozen):
 class MethodDescription(Frozen):
     """Everything that `bench describe method NAME` prints.
 
-    alternatives: further native recipes, chosen by --set recipe.name=NAME. original: what its authors
+    alternatives: further native recipes, chosen by --set recipe.name=NAME. normalise: what becomes
+    of images in [0, 1] before the network. original: what its authors
     do, a line per topic with file and lines; departures: what differs here. sizes: which image sides the network takes. tokenizer: the role it needs; tokenizer_counted: the
     one that the counts below include. total_params: trainable, frozen and the tokenizer's, each
     tensor once. gmacs_224: 1e9 multiply-accumulates of one inference on one image of 224 px, as
@@ -60,6 +62,7 @@ class MethodDescription(Frozen):
     settings_help: str
     recipe: Recipe
     alternatives: tuple[Recipe, ...]
+    normalise: str
     original: tuple[str, ...]
     departures: tuple[str, ...]
     sizes: str
@@ -85,12 +88,7 @@ def describe_method(
     spec = get_method(name)
     chosen = validated(spec.settings, settings or {}, f"method {name!r}")
     side = spec.size.fit(IMAGE_SIDE)
-    wanted = tokenizer or spec.reference_tokenizer
-    with torch.device("meta"):
-        frozen = load_tokenizer(spec, wanted, get_profile("paper").tokenizers, weights=False)
-        context = BuildContext(side, frozen, load_weights=False)
-        method = build_method(spec, chosen, context, spec.recipe)
-    method.to("meta").eval()
+    method, frozen = on_meta(spec, chosen, tokenizer or spec.reference_tokenizer)
     trainable, total = parameter_counts(method, frozen)
     return MethodDescription(
         name=spec.name,
@@ -105,6 +103,7 @@ def describe_method(
         settings_help=settings_help(spec.settings),
         recipe=spec.recipe,
         alternatives=spec.alternatives,
+        normalise=method.normalise.words,
         original=original_in_lines(spec),
         departures=spec.original.departures if spec.original else (),
         sizes=sizes_in_words(spec.size),
@@ -117,6 +116,21 @@ def describe_method(
         inference="predict_step" if method.repeats_a_step else "predict",
         param_shapes=shape_counts(p for p in method.parameters() if p.requires_grad),
     )
+
+
+def on_meta(
+    spec: MethodSpec, settings: Settings, tokenizer: str | None
+) -> tuple[Method, FrozenTokenizer | None]:
+    """(the method, its tokenizer) on the meta device, in eval mode, built for images of 224 px.
+
+    tokenizer: NAME or NAME@LOCATION, None for that of the paper profile.
+    """
+    side = spec.size.fit(IMAGE_SIDE)
+    with torch.device("meta"):
+        frozen = load_tokenizer(spec, tokenizer, get_profile("paper").tokenizers, weights=False)
+        context = BuildContext(side, frozen, load_weights=False)
+        method = build_method(spec, settings, context, spec.recipe)
+    return method.to("meta").eval(), frozen
 
 
 def original_in_lines(spec: MethodSpec) -> tuple[str, ...]:

@@ -305,12 +305,15 @@ def sees_only_what_it_is_given(subject: Subject) -> str:
     load_own_state(method, state)
     if not torch.equal(probs, subject.predict(method, [0, 1, 2])):
         raise Broken("Predictions depend on the masks of the last loss(batch); keep nothing of it.")
-    if not torch.equal(probs, subject.predict(method, [0, 1, 2], seed=1)):
-        return "no data file is read, no mask kept; it samples, so the order of images matters"
     turned = subject.predict(method, [2, 0, 1])
-    if not torch.allclose(turned, probs[[2, 0, 1]], atol=1e-4):
+    if torch.allclose(turned, probs[[2, 0, 1]], atol=1e-4):
+        return "no data file is read, no mask kept, images are predicted one by one"
+    if torch.equal(probs, subject.predict(method, [0, 1, 2], seed=1)):
         raise Broken("An image's prediction depends on the others in its batch (eval mode).")
-    return "no data file is read, no mask kept, images are predicted one by one"
+    raise Broken(
+        "A sampled prediction depends on the image's place in its batch. Draw with "
+        "self.noise(shape, device): each image then has noise of its own."
+    )
 
 
 class _Reached(Exception):
@@ -323,12 +326,12 @@ def overfits(subject: Subject, steps: int, check_every: int = 20) -> str:
     steps = method.overfit_steps or steps
     scores: list[float] = []
 
-    def validate() -> float:
+    def validate() -> dict[str, float]:
         probs = probabilities(method, subject.arrays.images, Engine(CPU), seed=0)
         scores.append(mean_dsc(probs, subject.arrays.masks))
         if scores[-1] > TARGET_DSC:
             raise _Reached
-        return scores[-1]
+        return {"dsc": scores[-1]}
 
     recipe = subject.recipe(CASES, check_every, -(-steps // check_every))
     run = TrainingRun(recipe, "best-val", {"val": validate}, 1, 0, Engine(CPU))

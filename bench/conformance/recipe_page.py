@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from bench.conformance.describe import on_meta
 from bench.contracts import MethodSpec
 from bench.recipes import Recipe, Topic
 from bench.registry import get_method, plain_method_names
@@ -23,9 +24,12 @@ What each method's authors do, read in their code at the commit named, and the n
 with. `bench describe method NAME` prints the same. This page is made from the recipes by `python benchmarks/recipes.py`;
 a test compares the two.
 
+Every network gets its images as the line below its title says; `--set recipe.normalise=NAME` gives it others, by a name of
+[methods.md](methods.md).
+
 A run of another length (`--epochs`, profiles demo and smoke) keeps a recipe's shape: an epoch is one pass over the
 data; warm-up takes at most a tenth of the run; restarts keep their period while two fit, else one takes the whole run;
-the horizon of averaged weights is at most a fifth of the run.
+the horizon of averaged weights is at most a fifth of the run. A row's footnote says from which length it was shortened.
 
 ![Rate, average and restarts of every recipe, at full length and over 13 epochs](images/recipes.png)
 """
@@ -46,7 +50,7 @@ def section(spec: MethodSpec) -> str:
     lines = [
         f"## {spec.title} (`{spec.name}`)",
         "",
-        f"Original: {original.code}. Here: recipe {names}.",
+        f"Original: {original.code}. Here: recipe {names}; images {_input(spec)}.",
         "",
         "| | original | here | read in |",
         "|---|---|---|---|",
@@ -56,6 +60,20 @@ def section(spec: MethodSpec) -> str:
         ours = " / ".join(dict.fromkeys(in_words(recipe)[topic] for recipe in recipes))
         lines.append(f"| {topic} | {_cell(theirs)} | {_cell(ours)} | {_cell(where)} |")
     return "\n".join([*lines, "", *(f"- {text}" for text in original.departures), ""])
+
+
+def _input(spec: MethodSpec) -> str:
+    """What the network gets of images in [0, 1]."""
+    method, _ = on_meta(spec, spec.settings(), spec.reference_tokenizer)
+    how = method.normalise.words
+    return "in [0, 1]" if how == "none" else INPUT[how]
+
+
+INPUT = {
+    "imagenet": "in [0, 1] less ImageNet's mean, over its SD",
+    "zscore": "in [0, 1] less their own mean, over their own SD, per channel",
+    "stretch": "stretched, each to 0..255",
+}
 
 
 def in_words(recipe: Recipe) -> dict[Topic, str]:

@@ -103,7 +103,8 @@ class Subject:
     ) -> Tensor:
         """Probabilities of some phantoms, as the harness asks for them."""
         engine = Engine(CPU, precision)
-        return torch.cat(list(probabilities(method, self.arrays.images[cases], engine, seed)))
+        images, ids = self.arrays.images[cases], [self.arrays.case_ids[case] for case in cases]
+        return torch.cat(list(probabilities(method, images, engine, seed, case_ids=ids)))
 
     def loss(self, method: Method, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
         """The loss in train mode, drawn from a fixed seed."""

@@ -16,7 +16,6 @@ from typing import Any, BinaryIO, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from bench.core.checksums import Damaged, discard, seal, verify
 from bench.core.disk import disk_errors, scratch
@@ -24,8 +23,19 @@ from bench.core.errors import BenchError
 from bench.core.files import digest
 from bench.core.paths import cache_root
 from bench.core.threads import in_order
-from bench.data.pixels import PixelError, load, pack, pixel_hash, to_mask, to_rgb, unpack
+from bench.data.pixels import (
+    PixelError,
+    load,
+    pack,
+    pixel_hash,
+    resized_image,
+    resized_mask,
+    to_mask,
+    to_rgb,
+    unpack,
+)
 from bench.data.prepared import Case, CaseIndex, case_index, read_records
+from bench.protocols import Resize
 
 VERSION = 1
 """Raised whenever the same prepared files could give other arrays: results rest on it."""
@@ -74,7 +84,7 @@ class CaseArrays:
     """All cases of a dataset at one network size S, in the order of `case_ids`.
 
     images: uint8 (N, S, S, 3), bilinear from the stored size, aspect ratio not kept (as GMS does).
-    masks: bool (N, S, S), nearest neighbour. Both are memory-mapped and read-only.
+    masks: bool (N, S, S), nearest neighbour; see `bench.data.pixels` for both. Both are memory-mapped and read-only.
     native_masks: bool (h, w) each, as stored. groups: patient, lesion or the case itself.
     case_hashes: sha256 per case over image and mask at network size; content_hash: over them all.
     """
@@ -113,27 +123,30 @@ def load_arrays(
     cache: Path | None = None,
     workers: int = 2,
     progress: Progress | None = None,
+    resize: Resize = "pillow",
 ) -> CaseArrays:
     """The arrays of the prepared dataset in `<data>/<name>`, from the cache or built into it.
 
     size: side of the network's square images in pixels. cache: folder, default
     `bench.core.paths.cache_root()`. progress: called with (cases done, cases) while building.
+    resize: see `bench.data.pixels`.
     Raises BenchError when a prepared file was changed or removed, and for a full disk.
     """
     records = read_records(folder)
     index = case_index(records)
-    decode = _decoder(folder, size)
-    return _cached(index, size, records.cases, decode, cache, workers, progress)
+    decode = _decoder(folder, size, resize)
+    return _cached(index, size, records.cases, decode, cache, workers, progress, resize)
 
 
-def arrays_key(index: CaseIndex, size: int) -> str:
+def arrays_key(index: CaseIndex, size: int, resize: Resize = "pillow") -> str:
     """sha256, hex, that names the pixels of these cases at `size` without reading one of them.
 
     It is over the case ids in their order, the content hash of the dataset (its prepared pixels, or
-    the style, seed and version of its phantoms) and the version of the way from there to arrays.
-    Equal keys mean equal arrays: they are cached under it.
+    the style, seed and version of its phantoms), the version of the way from there to arrays, and
+    the resize where it is not the default. Equal keys mean equal arrays: they are cached under it.
     """
-    return digest(["arrays", VERSION, size, index.content_hash, index.case_ids])
+    named = [] if resize == "pillow" else [resize]
+    return digest(["arrays", VERSION, size, index.content_hash, index.case_ids, *named])
 
 
 def phantom_index(style: str, train: int, test: int, seed: int) -> CaseIndex:
@@ -187,6 +200,7 @@ def _cached(
     cache: Path | None,
     workers: int = 2,
     progress: Progress | None = None,
+    resize: Resize = "pillow",
 ) -> CaseArrays:
     """The stored arrays of `index`, built with `decode(item)` per case when there are none or they
     are damaged.
@@ -194,7 +208,7 @@ def _cached(
     Two processes may build the same key at once: each writes its own folder, the first rename
     wins, and both read the same bytes.
     """
-    place = (cache or cache_root()) / FOLDER / arrays_key(index, size)[:32]
+    place = (cache or cache_root()) / FOLDER / arrays_key(index, size, resize)[:32]
     with disk_errors(f"cache {index.dataset} at {size} pixels", place.parent):
         if place.exists():
             try:
@@ -211,7 +225,7 @@ def _cached(
         ) from damage
 
 
-def _decoder(folder: Path, size: int) -> Callable[[Case], Decoded]:
+def _decoder(folder: Path, size: int, resize: Resize) -> Callable[[Case], Decoded]:
     """Decodes one prepared case and checks that it is what `prepare` checked."""
 
     def decode(case: Case) -> Decoded:
@@ -227,9 +241,8 @@ def _decoder(folder: Path, size: int) -> Callable[[Case], Decoded]:
                 f"{image_file} or its mask changed since it was prepared. Prepare "
                 f"{folder.name} again."
             )
-        small = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
-        mask = Image.fromarray(native).resize((size, size), Image.Resampling.NEAREST)
-        return Decoded(np.asarray(small), np.asarray(mask), native)
+        small = resized_image(image, size, resize)
+        return Decoded(small, resized_mask(native, size, resize), native)
 
     return decode
 

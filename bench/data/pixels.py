@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.protocols import Resize
+
 VERSION = 1
 """Raised whenever the same file could come out as other pixels; part of every content hash."""
 
@@ -103,6 +105,57 @@ def to_mask(image: Image.Image, rule: str) -> NDArray[np.bool_]:
             "prepare this copy with the mask rule '> 0'"
         )
     return mask
+
+
+def resized_image(image: NDArray[np.uint8], size: int, how: Resize) -> NDArray[np.uint8]:
+    """uint8 (size, size, 3) of an RGB image (H, W, 3), bilinear; the aspect ratio is not kept.
+
+    "pillow": antialiased where the image shrinks. "opencv": cv2's INTER_LINEAR, between the two
+    nearest pixels of each axis, in float32 and rounded once.
+    """
+    if how == "pillow":
+        small = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+        return np.asarray(small)
+    values = image.astype(np.float32)
+    for axis in (1, 0):
+        low, high, share = _neighbours(values.shape[axis], size)
+        share = share.reshape(-1, 1) if axis else share.reshape(-1, 1, 1)
+        values = values.take(low, axis) * (1 - share) + values.take(high, axis) * share
+    return np.rint(values).astype(np.uint8)
+
+
+def resized_mask(mask: NDArray[np.bool_], size: int, how: Resize) -> NDArray[np.bool_]:
+    """bool (size, size) of a mask (H, W), nearest neighbour.
+
+    "pillow": the pixel in which a target pixel's centre lies. "opencv": cv2's INTER_NEAREST, the
+    pixel in which its upper left corner lies.
+    """
+    if how == "pillow":
+        return np.asarray(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
+    rows, columns = (_corners(side, size) for side in mask.shape)
+    return mask[np.ix_(rows, columns)]
+
+
+def _scale(side: int, size: int) -> float:
+    """Stored pixels per target pixel, rounded as cv2 does: floors of exact ratios depend on it."""
+    return 1.0 / (size / side)
+
+
+def _corners(side: int, size: int) -> NDArray[np.intp]:
+    at = np.floor(np.arange(size) * _scale(side, size)).astype(np.intp)
+    return at.clip(max=side - 1)
+
+
+def _neighbours(
+    side: int, size: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """Per target pixel: the pixel before its centre, the one behind it, and the latter's share.
+
+    Beyond the outermost centres the outermost pixel is repeated.
+    """
+    at = ((np.arange(size) + 0.5) * _scale(side, size) - 0.5).clip(0, side - 1)
+    low = np.floor(at).astype(np.intp)
+    return low, (low + 1).clip(max=side - 1), (at - low).astype(np.float32)
 
 
 def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

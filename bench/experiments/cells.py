@@ -167,7 +167,8 @@ class CellRecord(Frozen):
         return pd.read_parquet(file)
 
     def history(self) -> "pd.DataFrame":
-        """One row per epoch: epoch, lr, loss and its terms, val_dsc, test_dsc, seconds."""
+        """One row per epoch: epoch, lr, loss and its terms, val_dsc, test_dsc, the score of another
+        selection metric (test_soft_dice), seconds."""
         assert self.folder is not None
         import pandas as pd
 

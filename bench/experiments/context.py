@@ -22,7 +22,7 @@ from bench.experiments.identity import Resolution
 from bench.experiments.lengths import images_per_epoch
 from bench.experiments.messages import Epoch, Job, Progress, Step
 from bench.experiments.predictions import Predictions
-from bench.experiments.resolve import resolve
+from bench.experiments.resolve import full_recipe, resolve
 from bench.experiments.sources import Sources
 from bench.method import Method
 from bench.training.build import load_tokenizer, parameter_counts
@@ -63,7 +63,9 @@ def require_buildable(
     trains, and not when that cell's turn comes.
     """
     key = resolution.key
-    what = repr((key.method, key.settings, key.tokenizer, resolution.network_size))
+    recipe = resolution.recipe
+    asked = (recipe.loss, recipe.normalise)
+    what = repr((key.method, key.settings, key.tokenizer, resolution.network_size, asked))
     if what not in _buildable:
         built(request, spec, settings, resolution, Engine(torch.device("cpu")))
         _buildable.add(what)
@@ -93,8 +95,10 @@ class CellContext:
         self._own_peak = start_peak(self.engine.device)
 
     def arrays(self, dataset: str) -> CaseArrays:
-        """A dataset at the network's size."""
-        return self.sources.arrays(dataset, self.resolution.network_size)
+        """A dataset at the network's size, as the protocol resizes."""
+        return self.sources.arrays(
+            dataset, self.resolution.network_size, self.request.protocol.resize
+        )
 
     def target(self, dataset: str) -> CaseArrays:
         """A dataset's masks that scores are taken against: at the profile's size and native."""
@@ -107,8 +111,10 @@ class CellContext:
         latents = latent_source(
             self.method, self.tokenizer, arrays, cache_root() / "latents", self.engine
         )
-        split = self.sources.split(self.request.train, self.request.protocol)
-        return TrainingData(arrays, self.target(self.request.train), split, latents)
+        protocol, side = self.request.protocol, self.request.profile.image_size
+        split = self.sources.split(self.request.train, protocol)
+        target = self.sources.arrays(self.request.train, side, protocol.resize)
+        return TrainingData(arrays, target, split, latents)
 
     def train(self, report: Callable[[Progress], None]) -> Trained:
         """Train the method; it resumes from the state that an earlier attempt left."""
@@ -119,6 +125,7 @@ class CellContext:
             self.resolution.recipe,
             self.engine,
             selection=protocol.selection,
+            metric=protocol.selection_metric,
             validate_every=self.request.profile.validate_every,
             seed=self.request.seed,
             resume_file=self.folder / "resume" / "state.safetensors",
@@ -139,9 +146,8 @@ class CellContext:
         ids = self.sources.test_cases(test, self.request.protocol)
         target = self.target(test.dataset)
         cases = target.rows(ids)
-        probs = probabilities(
-            self.method, self.arrays(test.dataset).images[cases], self.engine, self.request.seed
-        )
+        images = self.arrays(test.dataset).images[cases]
+        probs = probabilities(self.method, images, self.engine, self.request.seed, case_ids=ids)
         height, width = target.masks.shape[1:]
         sizes = target.native_masks.shapes[cases].tolist()
         network, native = masks_on_grids(probs, (height, width), ((h, w) for h, w in sizes))
@@ -178,8 +184,10 @@ class CellContext:
             "count_explanation": self.spec.count_explanation,
             "selected_epoch": trained.epoch,
             "initial_weights": self.resolution.initial_weights,
+            "normalise": self.method.normalise.words,
             "images_seen": images_per_epoch(self.resolution.recipe, len(split.train))
             * len(trained.history),
+            "own_length": self._own_length(len(split.train)),
             "optimism": optimism(trained.history),
             "cards": self.sources.card_hashes(),
             "split": {"scheme": split.scheme, "seed": split.seed} | sides | self._origin(split),
@@ -190,6 +198,17 @@ class CellContext:
             "threads": torch.get_num_threads(),
             "latent_cache": None if latents is None else latents.counts(),
         }
+
+    def _own_length(self, cases: int) -> dict[str, int | None] | None:
+        """The recipe's own length where a profile or budget gave it another and kept its shape."""
+        own, ran = full_recipe(self.spec, self.request), self.resolution.recipe
+        lengths = ("epochs", "steps_per_epoch")
+        stated = {*self.request.recipe, *self.request.profile.recipe}.intersection(lengths)
+        length = own.model_dump(include=set(lengths))
+        if stated or length == ran.model_dump(include=set(lengths)):
+            return None
+        seen = ran.model_copy(update=length)  # at the batch size that ran
+        return length | {"images": images_per_epoch(seen, cases) * own.epochs}
 
     def _origin(self, split: Split) -> dict[str, str]:
         """The file that an imported split comes from."""

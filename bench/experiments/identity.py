@@ -68,7 +68,7 @@ def data_inputs(request: CellRequest, sources: Sources) -> dict[str, str]:
     # Test cases decide weights only where the checkpoint is chosen on them.
     chosen_on = split.test if request.protocol.selection == "best-test" else ()
     return {
-        "data": sources.pixels(request.train, request.profile.image_size),
+        "data": sources.pixels(request.train, request.profile.image_size, request.protocol.resize),
         "split": digest([split.dataset, split.train, split.val, chosen_on]),
     }
 
@@ -78,7 +78,7 @@ def stated_inputs(request: CellRequest) -> dict[str, str]:
     profile = request.profile
     return {
         "numerics": digest([profile.precision, profile.channels_last, profile.compile]),
-        "selection": digest([request.protocol.selection, profile.validate_every]),
+        "selection": digest(_selection(request)),
         "seed": digest(request.seed),
     }
 
@@ -88,10 +88,18 @@ def resolved_inputs(
 ) -> dict[str, str]:
     """The components that the resolved values decide; sizes in px, the recipe's name is left out."""
     return {
-        "recipe": digest({name: value for name, value in recipe.items() if name != "name"}),
+        "recipe": digest(_recipe_fields(recipe)),
         "settings": digest(settings),
         "size": digest([network_size, image_size]),
     }
+
+
+def _selection(request: CellRequest) -> list[str | int]:
+    """What chooses the epoch. The metric counts where it is not the DSC, so that cells that were
+    stored before there was another keep their ids."""
+    protocol = request.protocol
+    metric = [] if protocol.selection_metric == "dsc" else [protocol.selection_metric]
+    return [protocol.selection, request.profile.validate_every, *metric]
 
 
 def training_inputs(
@@ -108,6 +116,21 @@ def training_inputs(
             key.settings, resolution.recipe.model_dump(mode="json"), resolution.network_size, size
         ),
         "tokenizer": _tokenizer_digest(key.tokenizer, request),
+    }
+
+
+LATER_FIELDS = ("normalise",)
+"""Recipe fields that came after cells were stored: they count where they are not the default, so
+that those cells keep their ids."""
+
+
+def _recipe_fields(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's fields without its name, and without later fields at their defaults."""
+    defaults = {name: Recipe.model_fields[name].default for name in LATER_FIELDS}
+    return {
+        name: value
+        for name, value in recipe.items()
+        if name != "name" and not (name in defaults and value == defaults[name])
     }
 
 

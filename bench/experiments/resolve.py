@@ -85,14 +85,19 @@ def _initial_weights(spec: MethodSpec, settings: dict[str, Any]) -> str:
     return "random" if named in (None, "none") else f"pretrained: {PurePath(str(named)).name}"
 
 
-def _recipe(spec: MethodSpec, request: CellRequest, train_cases: int) -> Recipe:
-    """The recipe that runs: the protocol's, at the budget's, the profile's or its own length, with
-    the changes of profile and user."""
+def full_recipe(spec: MethodSpec, request: CellRequest) -> Recipe:
+    """The recipe on the request's dataset at its own length, before any change."""
     if "name" in request.recipe:  # one of the method's own, whatever the protocol's default
         recipe = spec.native(request.recipe["name"])
     else:
         recipe = spec.recipe if request.protocol.recipe == "native" else SHARED
-    recipe = recipe.on(request.train)
+    return recipe.on(request.train)
+
+
+def _recipe(spec: MethodSpec, request: CellRequest, train_cases: int) -> Recipe:
+    """The recipe that runs: the protocol's, at the budget's, the profile's or its own length, with
+    the changes of profile and user."""
+    recipe = full_recipe(spec, request)
     epochs = request.profile.epochs
     if request.protocol.budget is not None:
         if {"epochs", "steps_per_epoch"} & request.recipe.keys():

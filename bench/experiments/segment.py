@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from bench.core.errors import BenchError
 from bench.core.files import write_with
-from bench.data.pixels import PixelError, load, to_rgb
+from bench.data.pixels import PixelError, load, resized_image, to_rgb
 from bench.experiments.cells import RECORD, WEIGHTS, CellRequest, load_cell
 from bench.experiments.context import built
 from bench.experiments.resolve import resolve
@@ -47,8 +47,8 @@ def segment_files(folder: Path, images: Iterable[Path], out: Path, device: str) 
     load_own_state(method, load_file(folder / WEIGHTS))
     size = resolution.network_size
     for file, picture in zip(files, pictures, strict=True):
-        small = picture.resize((size, size), Image.Resampling.BILINEAR)
-        (probs,) = probabilities(method, np.asarray(small)[None], engine, request.seed)
+        small = resized_image(np.asarray(picture), size, request.protocol.resize)
+        (probs,) = probabilities(method, small[None], engine, request.seed, case_ids=(file.stem,))
         mask = resize_probs(probs, picture.height, picture.width)[0, 0] > THRESHOLD
         target = out / f"{file.stem}.png"
         painted = Image.fromarray(mask.cpu().numpy().astype(np.uint8) * 255)

@@ -10,7 +10,7 @@ from bench.data.cards import Card, list_cards
 from bench.data.prepared import CaseIndex, read_index
 from bench.data.splits import Split, make_split
 from bench.experiments.cells import TestSet
-from bench.protocols import Profile, Protocol
+from bench.protocols import Profile, Protocol, Resize
 
 PHANTOM_SEED = 0
 
@@ -26,9 +26,9 @@ class Sources:
         self._card_files = cards
         self._indices: dict[str, CaseIndex] = {}
         self._splits: dict[tuple[str, str, int, float], Split] = {}
-        self._pixels: dict[tuple[str, int], str] = {}
+        self._pixels: dict[tuple[str, int, Resize], str] = {}
         self._tests: dict[tuple[TestSet, str, int, float], str] = {}
-        self._arrays: dict[tuple[str, int], CaseArrays] = {}
+        self._arrays: dict[tuple[str, int, Resize], CaseArrays] = {}
         self._used: set[str] = set()
 
     @cached_property
@@ -56,23 +56,32 @@ class Sources:
             return phantom_index(self._phantom_style(card), *counts, PHANTOM_SEED)
         return read_index(self._data(card.name) / card.name)
 
-    def pixels(self, dataset: str, size: int) -> str:
+    def pixels(self, dataset: str, size: int, resize: Resize = "pillow") -> str:
         """Digest of a dataset's images and masks at one size; reads no pixel."""
-        if (dataset, size) not in self._pixels:
-            self._pixels[dataset, size] = arrays_key(self.index(dataset), size)
-        return self._pixels[dataset, size]
+        how = (dataset, size, self._resize(resize))
+        if how not in self._pixels:
+            self._pixels[how] = arrays_key(self.index(dataset), *how[1:])
+        return self._pixels[how]
 
-    def arrays(self, dataset: str, size: int) -> CaseArrays:
-        """A dataset's images and masks at one size, loaded once."""
-        if (dataset, size) not in self._arrays:
+    def arrays(self, dataset: str, size: int, resize: Resize = "pillow") -> CaseArrays:
+        """A dataset's images and masks at one size, loaded once.
+
+        Scores are taken against the default's masks, whatever the network gets.
+        """
+        how = (dataset, size, self._resize(resize))
+        if how not in self._arrays:
             if self.profile.phantoms:
                 count = self.profile.train_cases + self.profile.test_cases
                 style = self._phantom_style(self.card(dataset))
                 arrays = phantom_arrays(style, count, size, PHANTOM_SEED)
             else:
-                arrays = load_arrays(self._data(dataset) / dataset, size)
-            self._arrays[dataset, size] = arrays
-        return self._arrays[dataset, size]
+                arrays = load_arrays(self._data(dataset) / dataset, size, resize=resize)
+            self._arrays[how] = arrays
+        return self._arrays[how]
+
+    def _resize(self, resize: Resize) -> Resize:
+        """Phantoms are drawn at the size that is asked for: none is resized."""
+        return "pillow" if self.profile.phantoms else resize
 
     def split(self, dataset: str, protocol: Protocol) -> Split:
         """The dataset's split under the protocol."""

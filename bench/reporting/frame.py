@@ -22,7 +22,7 @@ CELL_COLUMNS = (
     *("cell", "method", "variant", "title", "family", "settings", "tokenizer", "tokenizer_role"),
     *("train", "seed", "profile", "protocol", "selection", "recipe", "epochs", "image_size"),
     *("status", "error", "trainable_params", "total_params"),
-    *("images_seen", "initial_weights"),
+    *("images_seen", "normalise", "initial_weights"),
     *("selected_epoch", "train_seconds", "total_seconds", "peak_memory_bytes"),
     *("device", "precision", "commit", "dirty", "finished", "optimism"),
 )

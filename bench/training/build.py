@@ -7,7 +7,7 @@ from torch import nn
 
 from bench.contracts import BuildContext, MethodSpec, Settings, Tokenizer
 from bench.core.errors import BenchError
-from bench.method import METHOD_POWERS, Method
+from bench.method import METHOD_POWERS, Method, Normalise
 from bench.recipes import Recipe
 from bench.registry import choose_tokenizer
 from bench.tokenizers.base import FrozenTokenizer
@@ -33,14 +33,23 @@ def build_method(
 
     Weights are drawn from torch's global generator. Raises BenchError unless `spec.build` gives a
     `Method` that overrides `loss` and `predict`, or an `nn.Module` with a `forward` and without the
-    names that only a `Method` has.
+    names that only a `Method` has; and for a normalisation that the method does not take.
     """
     module = spec.build(settings, context)
     if isinstance(module, Method):
         _require_objective(module)
-        return module
-    _require_network(module)
-    return LogitsMethod(module, recipe.loss)
+        method = module
+    else:
+        _require_network(module)
+        method = LogitsMethod(module, recipe.loss)
+    if recipe.normalise != "own" and method.normalisation is None:
+        raise BenchError(
+            f"recipe.normalise is {recipe.normalise!r}, but {type(method).__name__} takes images in "
+            "[0, 1] as they are. Set recipe.normalise=own."
+        )
+    own = method.normalisation or "none"
+    method.normalise = Normalise(own if recipe.normalise == "own" else recipe.normalise)
+    return method
 
 
 def _require_objective(method: Method) -> None:

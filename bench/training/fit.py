@@ -16,15 +16,15 @@ from bench.contracts import BuildContext, MethodSpec, Settings, Tokenizer
 from bench.data.arrays import CaseArrays
 from bench.data.splits import Split
 from bench.method import Method
-from bench.protocols import Selection
+from bench.protocols import Selection, SelectionMetric
 from bench.recipes import Recipe
 from bench.training.batches import TrainingBatches
 from bench.training.build import build_method
 from bench.training.engine import Engine
 from bench.training.latents import LatentSource
-from bench.training.predict import mean_dsc, probabilities
+from bench.training.predict import probabilities, validation_scores
 from bench.training.seeds import seed_for
-from bench.training.trainer import Trained, TrainingRun, train
+from bench.training.trainer import Trained, TrainingRun, Validate, train
 
 
 def build(
@@ -47,8 +47,8 @@ def build(
 class TrainingData:
     """What a cell trains and validates on.
 
-    arrays: images and masks at the network's size. target: the same cases at the size that scores
-    are taken at. latents: of the arrays' cases, None for methods that read none.
+    arrays: images and masks at the network's size. target: the same cases at the size that
+    validation takes its scores at. latents: of the arrays' cases, None for methods that read none.
     """
 
     arrays: CaseArrays
@@ -75,6 +75,7 @@ def fit(
     engine: Engine,
     *,
     selection: Selection,
+    metric: SelectionMetric = "dsc",
     validate_every: int,
     seed: int,
     resume_file: Path | None,
@@ -91,7 +92,7 @@ def fit(
     )
     subsets = {"val": data.split.val, "test": data.split.test}
     validate = {
-        name: _validation(method, data, subsets[name], engine, seed)
+        name: _validation(method, data, subsets[name], engine, seed, metric)
         for name in _validated(selection, data.split)
     }
     run = TrainingRun(
@@ -101,6 +102,7 @@ def fit(
         validate_every=validate_every,
         seed=seed,
         engine=engine,
+        metric=metric,
         resume_file=resume_file,
         on_progress=on_progress,
     )
@@ -116,24 +118,34 @@ def _validated(selection: Selection, split: Split) -> tuple[str, ...]:
 
 
 def _validation(
-    method: Method, data: TrainingData, case_ids: tuple[str, ...], engine: Engine, seed: int
-) -> Callable[[], float]:
-    """Mean DSC of the method at the time of the call."""
-    cases = data.arrays.rows(case_ids)
-    masks = np.asarray(data.target.masks[cases])
+    method: Method,
+    data: TrainingData,
+    case_ids: tuple[str, ...],
+    engine: Engine,
+    seed: int,
+    metric: SelectionMetric,
+) -> Validate:
+    """Scores of the method on these cases at the time of the call."""
+    masks = np.asarray(data.target.masks[data.target.rows(case_ids)])
 
-    def validate() -> float:
-        return mean_dsc(_predicted(method, data, cases, engine, seed), masks)
+    def validate() -> dict[str, float]:
+        probs = _predicted(method, data, case_ids, engine, seed)
+        return validation_scores(probs, masks, metric)
 
     return validate
 
 
 def _predicted(
-    method: Method, data: TrainingData, cases: np.ndarray, engine: Engine, seed: int
+    method: Method,
+    data: TrainingData,
+    case_ids: tuple[str, ...],
+    engine: Engine,
+    seed: int,
 ) -> Iterator[Tensor]:
     """Probabilities of some cases, from stored latents where the method predicts from them."""
-    latents = data.latents
+    latents, cases = data.latents, data.arrays.rows(case_ids)
     stored = None
     if latents is not None and "image" in latents.kinds and method.predicts_from_latents:
         stored = latents.images(cases)
-    return probabilities(method, data.arrays.images[cases], engine, seed, stored)
+    images = data.arrays.images[cases]
+    return probabilities(method, images, engine, seed, stored, case_ids=case_ids, validating=True)

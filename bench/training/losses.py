@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.contracts import Batch
 from bench.core.errors import unknown_name
-from bench.method import NETWORK_POWERS, Method
+from bench.method import NETWORK_POWERS, Method, Normalisation, Normalise
 
 
 def soft_dice_loss(
@@ -72,6 +72,8 @@ class LogitsMethod(Method):
     here and nowhere else, and become names of this method by the prefix "network.".
     """
 
+    normalisation: Normalisation = "none"
+
     def __init__(self, network: nn.Module, loss: str) -> None:
         super().__init__()
         self.network = network
@@ -84,14 +86,19 @@ class LogitsMethod(Method):
                 declared[name] = tuple(f"network.{own}" for own in declared[name])
         for name, value in declared.items():
             setattr(self, name, value)
+        self.normalise = Normalise(self.normalisation)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """{"loss": the recipe's loss of the network's logits}."""
-        return {"loss": self._loss(self.network(batch.images).float(), batch.masks)}
+        return {"loss": self._loss(self._logits(batch.images), batch.masks)}
 
     def predict(self, images: Tensor) -> Tensor:
         """Sigmoid of the logits, float32 (N, 1, H, W)."""
-        return self.network(images).float().sigmoid()
+        return self._logits(images).sigmoid()
+
+    def _logits(self, images: Tensor) -> Tensor:
+        """float32 (N, 1, H, W) of images in [0, 1]."""
+        return self.network(self.normalise(images)).float()
 
     @property
     def authored(self) -> nn.Module:

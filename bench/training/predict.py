@@ -1,7 +1,8 @@
 """From a trained method to probabilities, masks and per-case rows."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -12,10 +13,14 @@ from torch import Tensor
 from bench.core.errors import BenchError
 from bench.method import Method, to_images
 from bench.metrics.overlap import dice
+from bench.protocols import SelectionMetric
 from bench.training.engine import Engine
 from bench.training.seeds import seed_for
 
 THRESHOLD = 0.5
+
+SOFT_DICE_BATCH = 8
+"""Images of a batch over which the soft Dice is averaged: those of GMS's validation loader."""
 
 
 class PredictionFailure(BenchError):
@@ -28,26 +33,46 @@ def probabilities(
     engine: Engine,
     seed: int,
     latents: Tensor | None = None,
+    *,
+    case_ids: Sequence[str] | None = None,
+    validating: bool = False,
 ) -> Iterator[Tensor]:
     """Probabilities float32 (n, 1, H, W), batch by batch in order, of uint8 images (N, H, W, 3).
 
-    latents: the images' latents where they are stored and the method predicts from them. torch's
-    generator is seeded per batch and put back afterwards: sampling methods give the same answer at
-    every call and leave training's random stream alone. Raises PredictionFailure unless every batch
+    latents: the images' latents where they are stored and the method predicts from them. case_ids:
+    of the images, None for "0", "1", ...; with the seed, they decide the noise that `Method.noise`
+    draws. validating: whether predictions only choose an epoch, for which a method may have a
+    cheaper way. torch's own generator is seeded per batch and put back afterwards: methods that
+    draw from it give the same answer at every call with the same batches, and training's random
+    stream is left alone. Raises PredictionFailure unless every batch
     is finite, in [0, 1] and one map per image.
     """
     method.eval()
+    names = [str(row) for row in range(len(pixels))] if case_ids is None else case_ids
     devices = [engine.device] if engine.device.type == "cuda" else []
     for start in range(0, len(pixels), engine.batch_size):
         part = pixels[start : start + engine.batch_size]
-        with torch.random.fork_rng(devices), torch.inference_mode(), engine.autocast():
+        own = _streams(method, seed, names[start : start + len(part)])
+        with own, torch.random.fork_rng(devices), torch.inference_mode(), engine.autocast():
             torch.manual_seed(seed_for(seed, "predict", start))
             if latents is not None:
                 probs = method.predict_latents(latents[start : start + len(part)].to(engine.device))
             else:
                 images = to_images(torch.tensor(part).to(engine.device))  # a copy: read-only cache
-                probs = method.predict(engine.place(images))
+                predict = method.predict_for_validation if validating else method.predict
+                probs = predict(engine.place(images))
         yield _checked(probs, (len(part), 1, *part.shape[1:3]), method)
+
+
+@contextmanager
+def _streams(method: Method, seed: int, case_ids: Sequence[str]) -> Iterator[None]:
+    """Within the block, `method.noise` draws for these cases, in order."""
+    seeds = [seed_for(seed, "predict case", case_id) for case_id in case_ids]
+    method.streams = [torch.Generator().manual_seed(one) for one in seeds]
+    try:
+        yield
+    finally:
+        method.streams = None
 
 
 def _checked(probs: Tensor, shape: tuple[int, ...], method: Method) -> Tensor:
@@ -82,18 +107,44 @@ def resize_probs(probs: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(probs, (height, width), mode="bilinear", align_corners=False)
 
 
-def mean_dsc(probs: Iterator[Tensor], masks: np.ndarray) -> float:
-    """Mean DSC per image in [0, 1] of thresholded probabilities against bool masks (N, H, W).
+def validation_scores(
+    probs: Iterator[Tensor], masks: np.ndarray, metric: SelectionMetric = "dsc"
+) -> dict[str, float]:
+    """Scores in [0, 1] of probabilities against bool masks (N, H, W).
 
-    Pixels are counted on the device; the counts come to the CPU once per batch.
+    "dsc": mean DSC per image of thresholded probabilities; pixels are counted on the device and the
+    counts come to the CPU once per batch. "soft_dice", under the metric of that name: as released
+    with GMS (train.py:222-236), 2 sum(p m) / (sum p + sum m) per image, averaged over batches of
+    SOFT_DICE_BATCH images in order, then over the batches, the last of which may be smaller. An
+    image with p and m all zero scores 1, where the release divides by zero.
     """
-    scores: list[float] = []
+    hard: list[float] = []
+    soft: list[float] = []
     for chunk in probs:
-        target = torch.tensor(masks[len(scores) : len(scores) + len(chunk)], device=chunk.device)
-        pred = resize_probs(chunk, *target.shape[1:])[:, 0] > THRESHOLD
+        target = torch.tensor(masks[len(hard) : len(hard) + len(chunk)], device=chunk.device)
+        chunk = resize_probs(chunk, *target.shape[1:])[:, 0]
+        pred = chunk > THRESHOLD
         counts = torch.stack([mask.flatten(1).sum(1) for mask in (pred & target, pred, target)])
-        scores += dice(*counts.cpu().numpy()).tolist()
-    return float(np.mean(scores))
+        hard += dice(*counts.cpu().numpy()).tolist()
+        if metric == "soft-dice":
+            soft += _soft_dice(chunk, target).tolist()
+    scores = {"dsc": float(np.mean(hard))}
+    if soft:
+        starts = range(0, len(soft), SOFT_DICE_BATCH)
+        means = [np.mean(soft[start : start + SOFT_DICE_BATCH]) for start in starts]
+        scores["soft_dice"] = float(np.mean(means))
+    return scores
+
+
+def _soft_dice(probs: Tensor, masks: Tensor) -> Tensor:
+    """float32 (n,) of probabilities and bool masks (n, H, W)."""
+    overlap, size = (probs * masks).sum((1, 2)), probs.sum((1, 2)) + masks.sum((1, 2))
+    return torch.where(size > 0, 2 * overlap / size, 1.0)
+
+
+def mean_dsc(probs: Iterator[Tensor], masks: np.ndarray) -> float:
+    """Mean DSC per image in [0, 1] of thresholded probabilities against bool masks (N, H, W)."""
+    return validation_scores(probs, masks)["dsc"]
 
 
 def masks_on_grids(

@@ -2,18 +2,19 @@
 
 from torch import Tensor
 
-from bench.protocols import Selection
+from bench.protocols import Selection, SelectionMetric
 
 
 class Selected:
     """The weights that the rule prefers so far.
 
     "last" keeps those of the last epoch, "best-val" and "best-test" those of the epoch with the
-    highest DSC on these cases. epoch: 1-based, 0 while there is none.
+    highest score on these cases. metric: which score. epoch: 1-based, 0 while there is none.
     """
 
-    def __init__(self, rule: Selection, epochs: int) -> None:
+    def __init__(self, rule: Selection, epochs: int, metric: SelectionMetric = "dsc") -> None:
         self.rule, self.epochs = rule, epochs
+        self.column = f"{'val' if rule == 'best-val' else 'test'}_{metric.replace('-', '_')}"
         self.epoch, self.best = 0, -1.0
         self.weights: dict[str, Tensor] = {}
 
@@ -32,7 +33,7 @@ class Selected:
             self.best = self._score(row)
 
     def _score(self, row: dict[str, float]) -> float:
-        return row["val_dsc" if self.rule == "best-val" else "test_dsc"]
+        return row[self.column]
 
     def waited(self, epochs_done: int, patience: int | None) -> bool:
         """Whether no epoch was better for `patience` epochs; never under the rule "last"."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import BenchError
 from bench.method import Method
-from bench.protocols import Selection
+from bench.protocols import Selection, SelectionMetric
 from bench.recipes import Recipe
 from bench.training.batches import TrainingBatches
 from bench.training.checkpoints import load_state, save_state
@@ -26,8 +26,8 @@ from bench.training.weights import WeightAverage, load_own_state, own_state, tra
 
 SECONDS_BETWEEN_CHECKPOINTS = float(os.environ.get("GMS_BENCH_CHECKPOINT_SECONDS", "30"))
 
-Validate = Callable[[], float]
-"""Mean DSC in [0, 1] of the method at the time of the call."""
+Validate = Callable[[], dict[str, float]]
+"""Scores in [0, 1] of the method at the time of the call: "dsc" always, others as the metric asks."""
 
 
 class TrainingFailure(BenchError):
@@ -39,7 +39,7 @@ class TrainingRun:
     """Everything the loop needs besides the method and its batches.
 
     validate: "val" and/or "test" -> a function that scores the method. The selection rule reads
-    "val" for best-val and "test" for best-test.
+    "val" for best-val and "test" for best-test. metric: the score that it compares.
     resume_file: where unfinished state is kept, None to keep none.
     """
 
@@ -49,6 +49,7 @@ class TrainingRun:
     validate_every: int
     seed: int
     engine: Engine
+    metric: SelectionMetric = "dsc"
     resume_file: Path | None = None
     on_progress: Callable[[dict[str, Any]], None] = lambda event: None
 
@@ -77,7 +78,7 @@ def train(method: Method, batches: TrainingBatches, run: TrainingRun) -> Trained
     optimizer = make_optimizer(method, recipe)
     average = WeightAverage(method, kept=recipe.ema_decay is not None)
     total = recipe.epochs * batches.steps
-    selected = Selected(run.selection, recipe.epochs)
+    selected = Selected(run.selection, recipe.epochs, run.metric)
     state = _State(method, optimizer, average, selected)
     if run.resume_file is not None and run.resume_file.exists():
         state.restore(load_state(run.resume_file))
@@ -122,12 +123,15 @@ def train(method: Method, batches: TrainingBatches, run: TrainingRun) -> Trained
 
 
 def _validate(run: TrainingRun, average: WeightAverage, epoch: int) -> dict[str, float]:
-    """val_dsc and test_dsc of the averaged weights, NaN where not measured in this epoch."""
-    row = {"val_dsc": float("nan"), "test_dsc": float("nan")}
+    """val_dsc, test_dsc and the selection's own score of the averaged weights, NaN where not
+    measured in this epoch."""
+    scores = dict.fromkeys(("dsc", run.metric.replace("-", "_")))
+    row = {f"{subset}_{score}": float("nan") for subset in ("val", "test") for score in scores}
     last = epoch + 1 == run.recipe.epochs  # always measured: its weights may be the best ones
     if last or (epoch + 1) % run.validate_every == 0:
         with average.applied():
-            row |= {f"{subset}_dsc": score() for subset, score in run.validate.items()}
+            for subset, validate in run.validate.items():
+                row |= {f"{subset}_{score}": value for score, value in validate().items()}
     return row
 
 

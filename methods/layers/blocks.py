@@ -1,9 +1,7 @@
-"""Pieces that several methods share: the U-Net family's convolution unit, input normalisation.
+"""Pieces that several methods share: the convolution unit of the U-Net family.
 
 Default initialisation is PyTorch's own wherever a method does not say otherwise.
 """
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -69,22 +67,3 @@ class UpConcat(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         return torch.cat([self.up(x), skip], dim=1)
-
-
-class Standardise(nn.Module):
-    """(images - mean) / std per channel: what an encoder saw when it was pretrained.
-
-    images: float (N, 3, H, W) in [0, 1]; mean, std: three numbers on the same scale.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]):
-        super().__init__()
-        # Constants of the method, no weights: kept out of the state dict.
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return (images - self.mean) / self.std

@@ -19,10 +19,8 @@ from torchvision.ops import FrozenBatchNorm2d
 from bench.contracts import BuildContext, Settings, SizeRule
 from bench.core.errors import BenchError
 from bench.recipes import Original, Recipe
-from methods.layers.blocks import Standardise
 
 Stage = Literal["conv1", "maxpool", "layer1", "layer2", "layer3", "layer4"]
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE = SizeRule(multiple=8)
 PARAMETERS = (
     "Not printed in the paper. The operator has no parameters. 39,633,729, of which the backbone's "
@@ -86,7 +84,7 @@ class StyleOperator(nn.Module):
 
 
 class DeepLabHost(nn.Module):
-    """Images (N, 3, H, W), H and W multiples of 8, to logits (N, 1, H, W).
+    """Images (N, 3, H, W), normalised, H and W multiples of 8, to logits (N, 1, H, W).
 
     operator: a module that maps features to features of the same shape, used behind each of
     `stages`; the backbone's own order decides which comes first.
@@ -106,11 +104,7 @@ class DeepLabHost(nn.Module):
         layers = IntermediateLayerGetter(backbone, {"layer4": "out"})
         for stage in stages:
             layers[stage] = nn.Sequential(layers[stage], operator)
-        self.standardise = (
-            Standardise(IMAGENET_MEAN, IMAGENET_STD)
-            if settings.pretrained == "imagenet"
-            else nn.Identity()
-        )
+        self.normalisation = settings.pretrained  # "imagenet" or "none", as the weights
         self.network = DeepLabV3(layers, DeepLabHead(32 * settings.width, 1), None)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -119,7 +113,7 @@ class DeepLabHost(nn.Module):
                 "DeepLab-V3 cannot train on a batch of 1: its image-level branch normalises one "
                 "value per channel. Set recipe.batch_size to at least 2."
             )
-        return self.network(self.standardise(images))["out"]
+        return self.network(images)["out"]
 
 
 def build_host(

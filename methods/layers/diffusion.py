@@ -145,10 +145,17 @@ Denoise = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(x[t], t int64 (N,)) -> (prediction, variance mix), each shaped like x[t]."""
 
 
-def sample(denoise: Denoise, noise: Tensor, scheduler: Any, steps: int) -> Tensor:
-    """x0 from pure noise in `steps` steps; randomness from torch's global generator.
+def sample(
+    denoise: Denoise,
+    noise: Tensor,
+    scheduler: Any,
+    steps: int,
+    streams: list[torch.Generator] | None = None,
+) -> Tensor:
+    """x0 from pure noise (N, C, H, W) in `steps` steps.
 
-    scheduler: see `make_scheduler`, for what `denoise` predicts.
+    scheduler: see `make_scheduler`, for what `denoise` predicts. streams: where an ancestral sampler
+    draws each image's further noise from; None for torch's global generator.
     """
     scheduler.set_timesteps(steps, device=noise.device)
     ancestral = scheduler.config.get("variance_type") == "learned_range"
@@ -156,7 +163,7 @@ def sample(denoise: Denoise, noise: Tensor, scheduler: Any, steps: int) -> Tenso
     for t in scheduler.timesteps:
         predicted, mix = denoise(x, t.expand(len(x)))
         output = torch.cat([predicted, mix], dim=1) if ancestral else predicted
-        x = scheduler.step(output, t, x).prev_sample
+        x = scheduler.step(output, t, x, generator=streams).prev_sample
     return x
 
 

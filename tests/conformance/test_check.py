@@ -120,6 +120,16 @@ class LooksAtNeighbours(Fine):
         return super().predict(images / images.mean() * images[0].mean())
 
 
+class DrawsPerBatch(Fine):
+    def predict(self, images):
+        return super().predict(images) * torch.rand_like(images[:, :1])
+
+
+class DrawsPerImage(Fine):
+    def predict(self, images):
+        return super().predict(images) * self.noise(images[:, :1].shape, images.device).sigmoid()
+
+
 class KeepsMasks(Fine):
     def loss(self, batch):
         self.kept = batch.masks.mean()
@@ -196,6 +206,7 @@ BROKEN = [
     (PythonCoin, contract.same_seed_same_result, "torch's global generator"),
     (HiddenState, contract.state_survives_safetensors, "neither a parameter nor a persistent"),
     (CountsCalls, contract.eval_is_repeatable, r"predict\(\) changes \['calls'\]"),
+    (DrawsPerBatch, contract.sees_only_what_it_is_given, "Draw with .*self.noise"),
     (LooksAtNeighbours, contract.sees_only_what_it_is_given, "depends on the others in its batch"),
     (KeepsMasks, contract.sees_only_what_it_is_given, "depend on the masks of the last loss"),
     (ReadsData, contract.sees_only_what_it_is_given, r"index.json in a data folder; use the batch"),
@@ -244,6 +255,11 @@ def test_each_fault_is_found_and_explained(module, check, message):
         check(subject)
 
 
+def test_noise_of_an_images_own_keeps_the_contract():
+    with subject_of(DrawsPerImage) as subject:
+        assert "predicted one by one" in contract.sees_only_what_it_is_given(subject)
+
+
 MISSPELT = [
     ("head_parameter", "head_parameters"),
     ("head_params", "head_parameters"),
@@ -257,6 +273,7 @@ MISSPELT = [
     ("latent_input", "latent_inputs"),
     ("predict_latent", "predict_latents"),
     ("predict_steps", "predict_step"),
+    ("normalization", "normalisation"),
 ]
 
 

@@ -25,7 +25,14 @@ from bench.data.arrays import (
     phantom_arrays,
     phantom_index,
 )
-from bench.data.pixels import pack, pixel_hash, unpack
+from bench.data.pixels import (
+    pack,
+    pixel_hash,
+    resized_image,
+    resized_mask,
+    to_rgb,
+    unpack,
+)
 from bench.data.prepare import prepare, read_index
 from bench.data.splits import make_split
 
@@ -137,6 +144,18 @@ def test_looking_up_rows_reads_the_case_ids_once(tmp_path, folder):
     for row, case_id in enumerate(read_index(folder).case_ids):
         assert loaded.rows([case_id]).tolist() == [row]
     assert len(passes) == 1
+
+
+def test_a_protocols_resize_has_arrays_and_a_key_of_its_own(tmp_path, folder):
+    default, other = (
+        load_arrays(folder, 8, tmp_path / "cache", resize=how) for how in ("pillow", "opencv")
+    )
+    assert default.content_hash == load_arrays(folder, 8, tmp_path / "cache").content_hash
+    assert other.content_hash != default.content_hash
+    assert arrays_key(read_index(folder), 8, "opencv") != arrays_key(read_index(folder), 8)
+    image = to_rgb(Image.open(folder / "images" / "benign_1.png"))
+    assert (other.images[0] == resized_image(image, 8, "opencv")).all()
+    assert (other.masks[0] == resized_mask(other.native_masks[0], 8, "opencv")).all()
 
 
 # The key of arrays

@@ -12,6 +12,8 @@ from bench.data.pixels import (
     orientation,
     pack,
     pixel_hash,
+    resized_image,
+    resized_mask,
     to_mask,
     to_rgb,
     unpack,
@@ -199,3 +201,55 @@ def test_hashes_are_pinned_and_tell_shape_type_and_values_apart():
     assert pixel_hash(image.reshape(1, 4, 3)) != pixel_hash(image)
     assert pixel_hash(mask.astype(np.uint8)) != pixel_hash(mask)
     assert pixel_hash(np.asfortranarray(image)) == pixel_hash(image)
+
+
+# ---- resizing
+
+GREY = [[217, 69, 19, 208, 128], [186, 143, 208, 100, 8], [216, 220, 20, 108, 1]]
+
+BILINEAR = {  # cv2 5.0.0 on float32: resize(GREY, (size, size), interpolation=INTER_LINEAR)
+    2: [[117.9375, 160.25], [202.6875, 80.1875]],
+    4: [
+        [198.5, 50.25, 137.125, 138.0],
+        [187.328125, 123.453125, 139.234375, 63.9375],
+        [194.078125, 158.984375, 115.9375, 17.578125],
+        [216.5, 145.0, 75.0, 14.375],
+    ],
+}
+
+
+@pytest.mark.parametrize("size", BILINEAR)
+def test_opencvs_bilinear_lies_between_the_nearest_pixels_without_antialiasing(size):
+    """Each channel alone: the second is the first's complement, the third is constant."""
+    grey = np.array(GREY, np.uint8)
+    image = np.stack([grey, 255 - grey, np.full_like(grey, 7)], axis=2)
+    red, green, blue = np.moveaxis(resized_image(image, size, "opencv"), 2, 0)
+    expected = np.array(BILINEAR[size])
+    assert (red == np.rint(expected)).all() and (abs(green - (255 - expected)) <= 0.5).all()
+    assert (blue == 7).all() and red.dtype == np.uint8
+
+
+def test_pillows_bilinear_averages_over_what_a_target_pixel_covers():
+    image = np.zeros((1, 8, 3), np.uint8)
+    image[0, 0] = 240
+    smooth, sharp = (resized_image(image, 2, how)[0, :, 0].tolist() for how in ("pillow", "opencv"))
+    assert smooth[0] > 0 and sharp == [0, 0]  # pixels 1 and 2 stand for the left half
+
+
+@pytest.mark.parametrize(
+    "side, size, columns",
+    [  # cv2 5.0.0: resize(arange(side), (size, 1), interpolation=INTER_NEAREST)
+        (7, 3, [0, 2, 4]),
+        (7, 5, [0, 1, 2, 4, 5]),
+        (4, 2, [0, 2]),
+        (2, 4, [0, 0, 1, 1]),
+    ],
+)
+def test_opencvs_nearest_takes_the_pixel_at_the_upper_left_corner(side, size, columns):
+    mask = np.eye(side, dtype=bool)
+    assert (resized_mask(mask, size, "opencv") == mask[np.ix_(columns, columns)]).all()
+
+
+def test_pillows_nearest_takes_the_pixel_at_the_centre():
+    mask = np.eye(7, dtype=bool)
+    assert (resized_mask(mask, 3, "pillow") == mask[np.ix_([1, 3, 5], [1, 3, 5])]).all()

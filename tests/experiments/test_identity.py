@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from requests_of_tests import request
 
+from bench.data.arrays import phantom_index
 from bench.experiments import code_digest, identity, store
 from bench.experiments.cells import CellKey, TestSet
 from bench.experiments.identity import cell_id, differences, training_inputs
@@ -21,6 +22,33 @@ def own_cache(cache, monkeypatch):
 
 def inputs_of(asked) -> dict[str, str]:
     return training_inputs(asked, resolve(asked, 8)[2], Sources(asked.profile, None, []))
+
+
+def test_fields_that_came_later_count_where_they_are_not_the_default():
+    """Digests of before the fields were there: stored cells keep their ids."""
+    inputs = inputs_of(request())
+    found = {name: inputs[name][:10] for name in ("data", "recipe", "selection")}
+    assert found == {"data": "cacceca5b4", "recipe": "b78005f07b", "selection": "033b4be5da"}
+
+
+def test_another_normalisation_is_another_recipe():
+    zscore = inputs_of(request(recipe={"normalise": "zscore"}))
+    named = inputs_of(request(recipe={"normalise": "own"}))
+    assert differences(inputs_of(request()), zscore) == ("recipe",)
+    assert differences(inputs_of(request()), named) == ()
+
+
+def test_the_metric_that_selects_counts():
+    soft = inputs_of(request(protocol__selection_metric="soft-dice"))
+    assert differences(inputs_of(request()), soft) == ("selection rule",)
+
+
+def test_the_resize_counts_for_real_images_and_not_for_phantoms():
+    plain, other = request(), request(protocol__resize="opencv")
+    assert inputs_of(other) == inputs_of(plain)
+    real = Sources(plain.profile.model_copy(update={"phantoms": False}), None, [])
+    real._indices["busi"] = phantom_index("busi", 2, 1, 0)
+    assert real.pixels("busi", 32, "opencv") != real.pixels("busi", 32, "pillow")
 
 
 def test_another_tokenizer_is_another_training():
@@ -58,6 +86,7 @@ def test_the_weights_are_those_at_the_location_that_the_request_names(monkeypatc
     "change",
     [
         {"recipe": {"lr": 0.5}},
+        {"recipe": {"normalise": "zscore"}},
         {"tokenizer": "tiny-vq"},
         {"seed": 1},
         {"train": "bus"},

@@ -250,6 +250,10 @@ def test_a_budget_sets_the_epochs_and_is_met(bench, matrix, tiny, tmp_path):
     (record,) = cells(tmp_path)
     assert record.key.epochs == len(record.history()) == 4  # 8 images an epoch, 32 nearest to 33
     assert record.provenance["images_seen"] == 32
+    # The shared recipe's 1000 epochs of 8 images; batches of 4, as the profile says.
+    own = {"epochs": 1000, "steps_per_epoch": None, "images": 8000}
+    assert record.provenance["own_length"] == own
+    assert record.provenance["normalise"] == "none"
     assert "Budget: 33 training images" in result.stdout
     assert "1 of 1 cells are done" in bench(*words, "--budget", 33).stdout
     assert "1 to train" in bench(*words, "--dry-run").stdout  # one epoch: another recipe
@@ -263,6 +267,15 @@ def test_a_run_that_stops_early_counts_the_images_of_the_epochs_that_ran(
     assert result.returncode == 0, result.stderr
     (record,) = cells(tmp_path)
     assert (len(record.history()), record.provenance["images_seen"]) == (3, 24)
+
+
+def test_a_length_that_the_user_sets_field_by_field_is_not_said_to_keep_a_shape(
+    bench, matrix, tiny, tmp_path
+):
+    words = ("run", "-m", matrix, "--plugin", tiny, "--datasets", "busi", *SMOKE)
+    assert bench(*words, "--set", "recipe.epochs=2").returncode == 0
+    (record,) = cells(tmp_path)
+    assert (record.key.epochs, record.provenance["own_length"]) == (2, None)
 
 
 def test_a_killed_run_resumes(bench, tiny, tmp_path, cache):

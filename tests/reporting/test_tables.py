@@ -627,6 +627,20 @@ def test_selection_on_test_says_so_in_words_and_prints_measured_optimism(tmp_pat
     assert "Measured optimism" in text and "mean 1.23 points over 1 cells" in text
 
 
+SOFT = {"request": {"protocol": {"selection_metric": "soft-dice"}, "profile": {"phantoms": True}}}
+
+
+@pytest.mark.parametrize("facts, score", [({}, "DSC"), (SOFT, "soft Dice")])
+@pytest.mark.parametrize("selection", ["best-val", "best-test"])
+def test_the_footer_names_the_score_that_chose_the_epoch(tmp_path, selection, facts, score):
+    record = cell(tmp_path, selection=selection, provenance=facts)
+    (line,) = [x for x in one(METHODS, [record]).footer if f"rule {selection}:" in x]
+    assert {"best-val": f"the best {score} on", "best-test": f"by the {score}, so"}[
+        selection
+    ] in line
+    assert ("averaged over batches of 8 images" in line) == (score == "soft Dice")
+
+
 SPLIT = {"scheme": "published", "seed": 0, "train": 64, "val": 16, "test": 40}
 NAMES = {"busi": "BUSI", "bus": "BUS", "glas": "GlaS"}
 
@@ -687,8 +701,9 @@ def test_a_budget_is_in_the_footer(tmp_path):
 
 # ---- how each row was trained
 
-BF16 = {"images_seen": 8000, "initial_weights": "random", "precision": "bf16"}
+BF16 = {"images_seen": 8000, "initial_weights": "random", "precision": "bf16", "normalise": "none"}
 FP32 = {"images_seen": 500, "initial_weights": "pretrained: imagenet", "precision": "fp32"}
+FP32 |= {"normalise": "imagenet"}
 
 
 def trained(tmp_path):
@@ -707,12 +722,15 @@ def test_every_row_has_a_footnote_on_its_training(tmp_path):
     found = {row.label: [table.footnotes[n - 1] for n in row.footnotes] for row in table.rows}
     assert found == {
         "UNet": [
-            "Recipe acc-unet; images seen: BUSI 8,000; network input 96 px; initial weights random; precision bf16."
+            (
+                "Recipe acc-unet; images seen: BUSI 8,000; network input 96 px; input normalisation none; "
+                "initial weights random; precision bf16."
+            )
         ],
         "GMS": [
             (
-                "Recipe gms; images seen: BUSI 500; network input 96 px; initial weights pretrained: imagenet; "
-                "precision fp32 (TF32 in convolution)."
+                "Recipe gms; images seen: BUSI 500; network input 96 px; input normalisation imagenet; "
+                "initial weights pretrained: imagenet; precision fp32 (TF32 in convolution)."
             )
         ],
     }
@@ -744,13 +762,47 @@ def test_rows_of_one_training_share_a_footnote(tmp_path):
 def test_the_csv_has_the_training_of_every_number(tmp_path):
     asked = [Missing(method="nnunet", train="busi")]
     rows = list(csv.DictReader(io.StringIO(to_csv(one(METHODS, trained(tmp_path), missing=asked)))))
-    fields = ("recipe", "epochs", "images_seen", "network_size", "initial_weights", "precision")
+    fields = ("recipe", "epochs", "images_seen", "network_size", "normalise")
+    fields += ("initial_weights", "precision")
     found = {row["method"]: tuple(row[field] for field in fields) for row in rows}
+    tf32 = "fp32 (TF32 in convolution)"
     assert found == {
-        "unet": ("acc-unet", "40", "8000", "96", "random", "bf16"),
-        "gms": ("gms", "20", "500", "96", "pretrained: imagenet", "fp32 (TF32 in convolution)"),
-        "nnunet": ("", "", "", "", "", ""),
+        "unet": ("acc-unet", "40", "8000", "96", "none", "random", "bf16"),
+        "gms": ("gms", "20", "500", "96", "imagenet", "pretrained: imagenet", tf32),
+        "nnunet": ("", "", "", "", "", "", ""),
     }
+
+
+@pytest.mark.parametrize(
+    "length, seen, text, column",
+    [
+        (
+            {"epochs": 1000, "steps_per_epoch": None, "images": 50_000},
+            3_000,
+            "Recipe gms; shortened from 1000 to 60 epochs, shape kept; images seen: BUSI 3,000;",
+            "1000 epochs",
+        ),
+        (
+            {"epochs": 100, "steps_per_epoch": 1000, "images": 800_000},
+            3_000,
+            "shortened from 100 epochs of 1000 steps to 60 passes, shape kept;",
+            "100 epochs of 1000 steps",
+        ),
+        (
+            {"epochs": 20, "steps_per_epoch": None, "images": 1_000},
+            3_000,
+            "lengthened from 20 to 60 epochs, shape kept;",
+            "20 epochs",
+        ),
+        (None, 3_000, "Recipe gms; images seen: BUSI 3,000;", ""),
+    ],
+)
+def test_a_run_of_another_length_than_the_recipes_says_so(tmp_path, length, seen, text, column):
+    facts = BF16 | {"images_seen": seen, "own_length": length}
+    table = one(METHODS, [cell(tmp_path, recipe="gms", epochs=60, provenance=facts)], titles=NAMES)
+    assert text in table.footnotes[0]
+    (row, *_) = csv.DictReader(io.StringIO(to_csv(table)))
+    assert row["own_length"] == column
 
 
 def test_an_older_cell_says_that_its_images_were_not_recorded(tmp_path):

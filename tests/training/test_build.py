@@ -84,6 +84,7 @@ def test_what_a_network_declares_becomes_the_methods():
     network.footnotes = ("starts from random weights",)
     network.bf16_unsupported = "a kernel is missing"
     network.overfit_steps = 7
+    network.normalisation = "zscore"
     method = built(network)
     names = [name for name, _ in method.named_parameters()]
     assert names == ["network.0.weight", "network.0.bias", "network.1.weight", "network.1.bias"]
@@ -91,7 +92,7 @@ def test_what_a_network_declares_becomes_the_methods():
     assert method.head_parameters == ("network.0.",)
     assert method.footnotes == ("starts from random weights",)
     assert method.bf16_unsupported == "a kernel is missing"
-    assert method.overfit_steps == 7
+    assert (method.overfit_steps, method.normalisation) == (7, "zscore")
 
 
 def test_the_defaults_of_a_method():

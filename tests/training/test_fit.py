@@ -40,7 +40,9 @@ class Blind(Method):
         return (images.amin(1, keepdim=True) > 0.5).float().roll(self.error, -1)
 
 
-def fitted(method=None, target=TWENTY, split=SPLIT, selection="last", latents=None, **changes):
+def fitted(
+    method=None, target=TWENTY, split=SPLIT, selection="last", latents=None, metric="dsc", **changes
+):
     method = method or Blind()
     recipe = STEADY.model_copy(update={"steps_per_epoch": None} | changes)
     data = TrainingData(TWENTY, target, split, latents)
@@ -50,6 +52,7 @@ def fitted(method=None, target=TWENTY, split=SPLIT, selection="last", latents=No
         recipe,
         CPU,
         selection=selection,
+        metric=metric,
         validate_every=1,
         seed=0,
         resume_file=None,
@@ -96,6 +99,18 @@ def test_validation_scores_against_the_targets_masks_at_their_size():
     for target, expected in ((masks, 1.0), (~masks, 0.0)):
         _, row = fitted(target=replace(TWENTY, masks=target), selection="best-val")
         assert row["val_dsc"] == expected
+
+
+def test_the_protocols_metric_is_measured_beside_the_dsc():
+    """Bright pixels at 0.6 on masks of them: 2 x 0.6 / 1.6, and a DSC of 1."""
+
+    class Pale(Blind):
+        def predict(self, images):
+            return 0.6 * super().predict(images)
+
+    _, row = fitted(Pale(), selection="best-test", metric="soft-dice")
+    assert (row["test_dsc"], row["test_soft_dice"]) == (1.0, pytest.approx(0.75))
+    assert np.isnan(fitted(Pale(), metric="soft-dice")[1]["test_soft_dice"])
 
 
 def test_validation_notices_a_wrong_prediction():

@@ -14,6 +14,7 @@ from bench.training.predict import (
     mean_dsc,
     probabilities,
     resize_probs,
+    validation_scores,
 )
 
 TWENTY = squares(20)  # more than two batches of 8, and no two cases alike
@@ -205,3 +206,32 @@ def test_the_validation_dsc_is_the_mean_over_images_not_over_batches():
     right, wrong = [[1.0, 0.0]], [[0.0, 1.0]]
     masks = np.array([[[True, False]]] * 4)
     assert mean_dsc(iter([probs_of(right, right, wrong), probs_of(wrong)]), masks) == 0.5
+
+
+# ---- the soft Dice of GMS's release
+
+
+def test_the_soft_dice_reads_probabilities_without_a_threshold():
+    """2 x (0.9 + 0.4) / (0.9 + 0.4 + 0.2 + 2), whereas 0.4 is no foreground: DSC 2 / 3."""
+    probs, mask = probs_of([[0.9, 0.4, 0.2, 0.0]]), np.array([[[True, True, False, False]]])
+    scores = validation_scores(iter([probs]), mask, "soft-dice")
+    assert scores == pytest.approx({"dsc": 2 / 3, "soft_dice": 2.6 / 3.5})
+    assert validation_scores(iter([probs]), mask).keys() == {"dsc"}
+
+
+def test_the_soft_dice_is_a_mean_of_batches_of_eight_whatever_the_predictions_batch():
+    """Eight images, half of them right, and a right ninth: (1 / 2 + 1) / 2, not 5 / 9."""
+    right, wrong = [[1.0, 0.0]], [[0.0, 1.0]]
+    masks = np.array([[[True, False]]] * 9)
+    for size in (1, 3, 8, 9):
+        maps = [right, wrong] * 4 + [right]
+        chunks = (probs_of(*maps[start : start + size]) for start in range(0, 9, size))
+        scores = validation_scores(chunks, masks, "soft-dice")
+        assert scores == pytest.approx({"dsc": 5 / 9, "soft_dice": 0.75})
+
+
+def test_the_soft_dice_of_nothing_is_one_and_of_a_shadow_on_nothing_zero():
+    masks = np.zeros((1, 1, 2), bool)
+    for value, expected in ((0.0, 1.0), (0.01, 0.0)):
+        chunk = iter([probs_of([[value, 0.0]])])
+        assert validation_scores(chunk, masks, "soft-dice")["soft_dice"] == expected

@@ -38,6 +38,7 @@ DEFAULTS = {
     "loss": "bce+dice",
     "augmentation": "shared",
     "masks": "nearest",
+    "normalise": "own",
     "image_size": None,
     "ema_decay": None,
     "ema_warmup": False,

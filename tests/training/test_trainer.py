@@ -15,7 +15,7 @@ from bench.training.batches import TrainingBatches
 from bench.training.checkpoints import load_state, save_state
 from bench.training.engine import Engine
 from bench.training.losses import LogitsMethod
-from bench.training.predict import mean_dsc, probabilities
+from bench.training.predict import probabilities, validation_scores
 from bench.training.trainer import TrainingFailure, train
 from bench.training.weights import load_own_state, own_state
 
@@ -36,8 +36,8 @@ def setting(method, recipe=RECIPE, selection="last", resume=None, every=1):
     arrays = squares(20)
     batches = TrainingBatches(arrays, np.arange(8), recipe, 0, CPU.device, None)
 
-    def score() -> float:
-        return mean_dsc(probabilities(method, arrays.images[8:], CPU, 0), arrays.masks[8:])
+    def score() -> dict[str, float]:
+        return validation_scores(probabilities(method, arrays.images[8:], CPU, 0), arrays.masks[8:])
 
     checks = {"val": score, "test": score}
     return batches, run_of(
@@ -52,7 +52,7 @@ def weights(method):
 def scripted(scores):
     """A validation that gives the next of `scores` at every call."""
     given = iter(scores)
-    return lambda: next(given)
+    return lambda: {"dsc": next(given)}
 
 
 class Killed(Exception):
@@ -161,7 +161,7 @@ def test_training_runs_in_train_mode_also_after_a_validation():
 
     method = Watching()
     recipe = STEADY.model_copy(update={"epochs": 2})
-    run = run_of(recipe, validate={"val": lambda: float(method.eval() is None)})
+    run = run_of(recipe, validate={"val": lambda: {"dsc": float(method.eval() is None)}})
     train(method, batches_of(recipe), run)
     assert modes == [True] * 4
 
@@ -225,7 +225,7 @@ def test_validation_scores_the_averaged_weights_and_training_goes_on_from_the_ra
     """Weights 1, 2, then 3, 4; averages 0.25, 0.6875, then 1.265625, 1.94921875."""
     recipe = STEADY.model_copy(update={"ema_decay": 0.75, "epochs": 2})
     method, validated = Walk(), []
-    check = {"val": lambda: validated.append(method.weight.item()) or 0.0}
+    check = {"val": lambda: validated.append(method.weight.item()) or {"dsc": 0.0}}
     history = train(method, batches_of(recipe), run_of(recipe, validate=check)).history
     assert validated == [0.6875, 1.94921875]
     assert history[1]["loss"] == -2.5  # of the raw weights 2 and 3
@@ -234,7 +234,7 @@ def test_validation_scores_the_averaged_weights_and_training_goes_on_from_the_ra
 
 def test_a_recipe_without_averaging_validates_the_raw_weights():
     method, validated = Walk(), []
-    check = {"val": lambda: validated.append(method.weight.item()) or 0.0}
+    check = {"val": lambda: validated.append(method.weight.item()) or {"dsc": 0.0}}
     train(method, batches_of(STEADY), run_of(validate=check))
     assert validated == [2.0] and method.weight.item() == 2.0
 
@@ -290,6 +290,18 @@ def test_best_test_reads_the_test_score_and_best_val_the_validation_score():
         assert trained.epoch == expected
         assert [row["val_dsc"] for row in trained.history] == [0.9, 0.1, 0.2]
         assert [row["test_dsc"] for row in trained.history] == [0.3, 0.8, 0.4]
+
+
+def test_the_metric_decides_and_the_dsc_is_kept_beside_it():
+    recipe = STEADY.model_copy(update={"epochs": 3})
+    given = iter([(0.9, 0.2), (0.1, 0.7), (0.2, 0.3)])
+    check = {"test": lambda: dict(zip(("dsc", "soft_dice"), next(given), strict=True))}
+    run = run_of(recipe, "best-test", validate=check, metric="soft-dice", validate_every=1)
+    trained = train(Walk(), batches_of(recipe), run)
+    assert trained.epoch == 2
+    assert [row["test_dsc"] for row in trained.history] == [0.9, 0.1, 0.2]
+    assert [row["test_soft_dice"] for row in trained.history] == [0.2, 0.7, 0.3]
+    assert all(math.isnan(row["val_soft_dice"]) for row in trained.history)
 
 
 def test_validation_runs_every_nth_epoch_and_at_the_end():

@@ -43,7 +43,7 @@ def judge(record: CellRecord, stored_rows: Sequence[Row], replayed: Replayed) ->
         checks.append(check)
         equal &= replayed.weights_equal
     for label, (differing, pixels) in replayed.pixels.items():
-        checks.append(_judge_pixels(label, differing, pixels, elsewhere))
+        checks.append(_check_pixels(label, differing, pixels, elsewhere))
         equal &= differing == 0
     return Judged(tuple(checks), equal)
 
@@ -112,7 +112,7 @@ def _judge_weights(equal: bool, elsewhere: str) -> Check:
     return judged("trained weights", ["the whole training gives other weights"], "")
 
 
-def _judge_pixels(label: str, differing: int, pixels: int, elsewhere: str) -> Check:
+def _check_pixels(label: str, differing: int, pixels: int, elsewhere: str) -> Check:
     name, said = f"predictions of {label}", f"{differing} of {pixels} pixels differ"
     if differing == 0 or (elsewhere and differing <= PIXEL_LIMIT * pixels):
         limit = f" (limit {PIXEL_LIMIT:.1%}); {elsewhere}" if differing else ""

@@ -66,7 +66,8 @@ def selection_line(
     trained = {record.key.train for record in records}
     shown = [column for column in columns if column.train in trained]
     own = ", ".join(titles.get(c.train, c.train) for c in shown if c.train == c.test)
-    parts = [f"{_CHOSEN[key.selection]} ({own})"] if own else []
+    score, how = _score(records)
+    parts = [f"{_CHOSEN[key.selection].format(score=score)} ({own})"] if own else []
     parts += [
         f"{column_title(c.train, c.test, titles)}: chosen on the {_SIDE[key.selection]} cases of "
         f"{titles.get(c.train, c.train)}"
@@ -74,16 +75,24 @@ def selection_line(
         if c.train != c.test
     ]
     words = "; ".join(parts) or "no cell here is trained"
-    return f"Selection rule {key.selection}: {words}.{_optimism(records)}"
+    return f"Selection rule {key.selection}: {words}.{how}{_optimism(records)}"
 
 
 _SIDE = {"best-val": "validation", "best-test": "test"}
 
 _CHOSEN = {
-    "best-val": "the epoch with the best DSC on validation cases held out of train is scored",
-    "best-test": "each checkpoint was chosen on the very test cases it is scored on, so these "
-    "scores are optimistic",
+    "best-val": "the epoch with the best {score} on validation cases held out of train is scored",
+    "best-test": "each checkpoint was chosen on the very test cases it is scored on, by the {score}, "
+    "so these scores are optimistic",
 }
+
+
+def _score(records: Sequence[CellRecord]) -> tuple[str, str]:
+    """(name of the score that chose the epochs, a sentence on it where it is not the DSC)."""
+    rules = [record.provenance.get("request", {}).get("protocol", {}) for record in records]
+    if any(rule.get("selection_metric") == "soft-dice" for rule in rules):
+        return "soft Dice", " Soft Dice: of probabilities, averaged over batches of 8 images."
+    return "DSC", ""
 
 
 def on_phantoms(key: ComparisonKey, records: Sequence[CellRecord]) -> bool:

@@ -201,7 +201,8 @@ def to_csv(table: Table) -> str:
     fields = [
         *("table", "row", *(name for name, _ in table.rows[0].facts)),
         *("train", "test", "subset", "metric", "value", "sd", "seeds", "cases", "empty", "mark"),
-        *("recipe", "epochs", "images_seen", "network_size", "initial_weights", "precision"),
+        *("recipe", "epochs", "own_length", "images_seen", "network_size", "normalise"),
+        *("initial_weights", "precision"),
         *("printed", "difference", "reason", *(name for name, _ in table.facts)),
     ]
     target = io.StringIO()

@@ -12,15 +12,20 @@ UNKNOWN = "not recorded"
 class Training:
     """What is shown of the cells of one entry, equal values of its seeds once.
 
-    images: training images seen, each augmented copy counted, "8000" or "7200 to 8000".
-    size: side in px of the images that the network gets. weights: "random" or "pretrained: NAME".
-    precision: "bf16", "fp32", and where TF32 computes.
+    length: the recipe's own, "1000 epochs" or "100 epochs of 1000 steps", where the run has another;
+    change: how it came from there to `epochs`, "" where it did not. images: training images seen,
+    each augmented copy counted, "8000" or "7200 to 8000". size: side in px of the images that the
+    network gets. normalise: what becomes of images in [0, 1] before the network.
+    weights: "random" or "pretrained: NAME". precision: "bf16", "fp32", and where TF32 computes.
     """
 
     recipe: str
     epochs: str
+    length: str
+    change: str
     images: str
     size: str
+    normalise: str
     weights: str
     precision: str
 
@@ -29,8 +34,10 @@ class Training:
         return {
             "recipe": self.recipe,
             "epochs": self.epochs,
+            "own_length": self.length,
             "images_seen": self.images,
             "network_size": self.size,
+            "normalise": self.normalise,
             "initial_weights": self.weights,
             "precision": self.precision,
         }
@@ -47,11 +54,35 @@ def training_of(records: Sequence[CellRecord]) -> Training | None:
     return Training(
         recipe=_joined(record.key.recipe for record in done),
         epochs=_joined(str(record.key.epochs) for record in done),
+        length=_joined(filter(None, map(_own_length, done))),
+        change=_joined(filter(None, map(_change, done))),
         images=span,
         size=_joined(str(record.network_size or UNKNOWN) for record in done),
+        normalise=_joined(record.provenance.get("normalise") or UNKNOWN for record in done),
         weights=_joined(record.provenance.get("initial_weights") or UNKNOWN for record in done),
         precision=_joined(map(_precision, done)),
     )
+
+
+def _own_length(record: CellRecord) -> str:
+    """The recipe's own length where the run has another one of the same shape, else ""."""
+    own = record.provenance.get("own_length")
+    if not own:
+        return ""
+    steps = own["steps_per_epoch"]
+    return f"{own['epochs']} epochs" + (f" of {steps} steps" if steps else "")
+
+
+def _change(record: CellRecord) -> str:
+    own = _own_length(record)
+    if not own:
+        return ""
+    seen = record.provenance.get("images_seen", 0)
+    word = "shortened" if seen < record.provenance["own_length"]["images"] else "lengthened"
+    ran = str(record.key.epochs)
+    if own.endswith(" epochs"):
+        return f"{word} from {own.removesuffix(' epochs')} to {ran} epochs, shape kept"
+    return f"{word} from {own} to {ran} passes, shape kept"
 
 
 def _precision(record: CellRecord) -> str:
@@ -69,8 +100,10 @@ def training_text(trainings: dict[str, Training]) -> str:
     images = ", ".join(f"{name} {_grouped(one.images)}" for name, one in trainings.items())
     parts = [
         f"Recipe {_joined(one.recipe for one in trainings.values())}",
+        *filter(None, [_joined(filter(None, (one.change for one in trainings.values())))]),
         f"images seen: {images}",
         f"network input {_joined(one.size for one in trainings.values())} px",
+        f"input normalisation {_joined(one.normalise for one in trainings.values())}",
         f"initial weights {_joined(one.weights for one in trainings.values())}",
         f"precision {_joined(one.precision for one in trainings.values())}",
     ]
