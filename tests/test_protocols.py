@@ -23,6 +23,7 @@ def test_the_shipped_protocols_hold_what_their_titles_say():
         "paper80": ("random80", 0.0, "best-test", "native", "fp32", "as-released"),
         "clean": ("default", 0.2, "best-val", "native", None, None),
         "grouped": ("grouped", 0.2, "best-val", "native", None, None),
+        "dedup": ("dedup", 0.2, "best-val", "native", None, None),
     }
 
 

@@ -105,6 +105,15 @@ def to_mask(image: Image.Image, rule: str) -> NDArray[np.bool_]:
     return mask
 
 
+def soft_pixels(image: Image.Image, rule: str) -> int:
+    """Pixels of a mask file between background (0) and its brightest level, as antialiasing and
+    JPEG leave them; 0 under the rule "> 0", where every level is an object of its own."""
+    if rule == "> 0":
+        return 0
+    grey = levels(image)
+    return int(((grey > 0) & (grey < grey.max())).sum())
+
+
 def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """The mask's bits, row after row without padding between rows: uint8 (ceil(H * W / 8),)."""
     return np.packbits(mask, axis=None)

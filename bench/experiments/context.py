@@ -181,6 +181,7 @@ class CellContext:
             "images_seen": images_per_epoch(self.resolution.recipe, len(split.train))
             * len(trained.history),
             "optimism": optimism(trained.history),
+            "leaks": self.sources.leaks(self.request.train, self.request.protocol),
             "cards": self.sources.card_hashes(),
             "split": {"scheme": split.scheme, "seed": split.seed} | sides | self._origin(split),
             "precision": self.engine.precision,
