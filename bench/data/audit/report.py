@@ -122,7 +122,9 @@ def not_recorded_lines(manifest: Manifest) -> list[str]:
 
 
 def _leak_words(leaks: Leaks | str) -> str:
-    return leaks if isinstance(leaks, str) else leaks.counts.words()
+    if isinstance(leaks, str):
+        return leaks
+    return f"{leaks.counts.words()}; {leaks.share:.1%} of the test images leak"
 
 
 def _leak_content(leaks: Leaks | str) -> dict[str, Any]:
