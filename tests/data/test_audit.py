@@ -77,6 +77,14 @@ def test_empty_and_full_masks_equal_each_other_without_meaning(tmp_path):
     )
 
 
+def test_an_equal_image_with_an_equal_mask_is_no_second_finding(tmp_path):
+    source = make_busi(tmp_path / "source", benign=3, malignant=0)
+    for number in (1, 3):
+        picture(1).save(source / "benign" / f"benign ({number}).png")
+    report = prepare(busi(), source, tmp_path / "data")  # the doubles' masks 1 and 3 are equal
+    assert report.remarks == ("1 group(s) of equal images: benign_1 = benign_3",)
+
+
 def test_preparing_remarks_on_equal_images_sizes_and_grey_levels(tmp_path):
     source = make_busi(tmp_path / "source", benign=3, malignant=1)
     picture(1).save(source / "benign" / "benign (1).png")

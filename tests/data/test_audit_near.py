@@ -75,9 +75,12 @@ def test_constant_images_correlate_with_nothing():
     assert found(prints(flat, flat, texture(0))) == []
 
 
-def test_two_datasets_are_compared_case_by_case_and_not_within():
+def test_two_datasets_are_compared_case_by_case_and_not_within(monkeypatch):
     one, other = prints(texture(0), texture(0)), prints(texture(3), texture(0)[:, ::-1], first=7)
     assert found(one, other) == [("c0", "c8", "mirrored"), ("c1", "c8", "mirrored")]
+    monkeypatch.setattr("bench.data.audit.near.BLOCK", 1)
+    assert found(other, one) == [("c8", "c0", "mirrored"), ("c8", "c1", "mirrored")]
+    assert found(one, prints(texture(0))) == [("c0", "c0", "as stored"), ("c1", "c0", "as stored")]
 
 
 def test_blocks_of_images_leave_no_pair_out(monkeypatch):

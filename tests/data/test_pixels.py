@@ -12,6 +12,7 @@ from bench.data.pixels import (
     orientation,
     pack,
     pixel_hash,
+    soft_pixels,
     to_mask,
     to_rgb,
     unpack,
@@ -199,3 +200,18 @@ def test_hashes_are_pinned_and_tell_shape_type_and_values_apart():
     assert pixel_hash(image.reshape(1, 4, 3)) != pixel_hash(image)
     assert pixel_hash(mask.astype(np.uint8)) != pixel_hash(mask)
     assert pixel_hash(np.asfortranarray(image)) == pixel_hash(image)
+
+
+@pytest.mark.parametrize(
+    "row, rule, soft",
+    [
+        ([0, 0, 255], "> 127", 0),
+        ([0, 254, 254], "> 127", 0),  # two levels, whatever the brighter one is
+        ([0, 100, 255], "> 127", 1),
+        ([1, 128, 255], "> 127", 2),
+        ([0, 1, 2], "> 0", 0),  # numbered objects
+        ([0, 0, 0], "> 127", 0),
+    ],
+)
+def test_soft_pixels_lie_between_background_and_the_brightest_level(row, rule, soft):
+    assert soft_pixels(Image.fromarray(np.array([row], np.uint8)), rule) == soft
