@@ -130,11 +130,14 @@ def _scores(
         [
             {
                 "cell": row.cell,
+                "protocol": row.protocol,
                 "test": f"{row.test} {row.subset}",
                 "leaked": f"{row.leaked_cases} of {row.cases}",
                 "DSC %": f"{100 * row.mean:.2f}",
-                "without leaked": f"{100 * row.without:.2f}",
-                "leaked only": f"{100 * row.leaked:.2f}",
+                "without leaked": f"{100 * row.without:.2f}"
+                if row.leaked_cases < row.cases
+                else "–",
+                "leaked only": f"{100 * row.leaked:.2f}" if row.leaked_cases else "–",
             }
             for row in shown.itertuples()
         ],

@@ -42,7 +42,9 @@ def write_contact_sheet(report: AuditReport, others: Sequence[Audited], folder: 
     pairs = [_duplicate(hit, own, side_of) for hit in hits[:SHOWN]]
     title = f"{own.index.dataset}: {len(pairs)} of {len(hits)} near-duplicate pairs"
     remark = "Correlation of 64 x 64 grey copies; the second image is turned as said." + (
-        f" Sides under protocol {protocol}; pairs on two sides coloured." if protocol else ""
+        f" Sides under protocol {protocol}; coloured: a test case and a learned one."
+        if protocol
+        else ""
     )
     with styled():
         return save(contact_sheet(pairs, title, remark), folder, NAME)

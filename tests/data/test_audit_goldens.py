@@ -33,7 +33,7 @@ def test_glas_79_of_80_test_images_share_a_patient_with_train(tmp_path):
     assert len(set(index.groups)) == 16
     assert set(split.test) - set(leaks.groups) == {"testA_45"}
     assert leaks.counts.words() == (
-        "79 of 80 test images share a patient with train; 0 of 80 have a near-duplicate there"
+        "79 of 80 test images share a patient with train; 0 of 80 have a near-duplicate in train"
     )
     grouped = find_leaks(index, make_split(index, "grouped"), "patient")
     assert grouped.groups == () and len(grouped.split.test) > 0

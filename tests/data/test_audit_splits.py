@@ -84,7 +84,7 @@ def test_leaks_count_test_cases_by_group_and_by_component():
     assert (leaks.groups, leaks.near, leaks.cases) == (("e", "f"), ("e",), ("e", "f"))
     assert leaks.share == pytest.approx(2 / 3)
     assert leaks.counts.words() == (
-        "2 of 3 test images share a patient with train; 1 of 3 has a near-duplicate there"
+        "2 of 3 test images share a patient with train; 1 of 3 has a near-duplicate in train"
     )
 
 

@@ -26,7 +26,7 @@ class LeakCounts(Frozen):
     near: int | None
 
     def words(self) -> str:
-        """ "79 of 80 test images share a patient with train; 0 of 80 have a near-duplicate there"."""
+        """ "79 of 80 test images share a patient with train; 0 of 80 have a near-duplicate in train"."""
         whole = "" if self.grouped == self.cases else f" (ids of {self.grouped} of {self.cases})"
         share = "shares" if self.groups == 1 else "share"
         known = f"{self.groups} of {self.test} test images {share} a {self.unit} with train{whole}"
@@ -34,7 +34,7 @@ class LeakCounts(Frozen):
         if self.near is None:
             return f"{groups}; near-duplicates not audited"
         have = "has" if self.near == 1 else "have"
-        return f"{groups}; {self.near} of {self.test} {have} a near-duplicate there"
+        return f"{groups}; {self.near} of {self.test} {have} a near-duplicate in train"
 
 
 @dataclass(frozen=True)

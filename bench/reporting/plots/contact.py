@@ -20,7 +20,8 @@ LEAK_COLOUR = "#D55E00"
 @dataclass(frozen=True)
 class Duplicate:
     """A pair to look at. first, second: uint8 (H, W, 3), the second one turned onto the first.
-    names: words below each. words: above the pair. leaks: the pair is on two sides of a split."""
+    names: words below each. words: above the pair. leaks: one is a test case, the other trains or
+    validates."""
 
     words: str
     first: NDArray[np.uint8]
