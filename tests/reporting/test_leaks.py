@@ -34,8 +34,8 @@ def test_one_line_says_each_dataset_once(tmp_path):
     ]
     assert leak_line(cells, {"glas": "GlaS", "busi": "BUSI"}) == (
         "Leaks: GlaS: 79 of 80 test images share a patient with train; 0 of 80 have a "
-        "near-duplicate there; BUSI: no group ids: not auditable; 1 of 24 has a near-duplicate "
-        "there; stu: not recorded."
+        "near-duplicate in train; BUSI: no group ids: not auditable; 1 of 24 has a near-duplicate "
+        "in train; stu: not recorded."
     )
 
 

@@ -26,7 +26,10 @@ class LeakCounts(Frozen):
     near: int | None
 
     def words(self) -> str:
-        """ "79 of 80 test images share a patient with train; 0 of 80 have a near-duplicate in train"."""
+        """The counts as words; "train" includes validation.
+
+        "79 of 80 test images share a patient with train; 0 of 80 have a near-duplicate in train"
+        """
         whole = "" if self.grouped == self.cases else f" (ids of {self.grouped} of {self.cases})"
         share = "shares" if self.groups == 1 else "share"
         known = f"{self.groups} of {self.test} test images {share} a {self.unit} with train{whole}"
