@@ -12,7 +12,7 @@ from bench.data.audit.leaks import find_leaks
 from bench.data.audit.report import AuditReport
 from bench.data.splits import Split
 from bench.experiments.cells import CellRecord, CellRequest
-from bench.experiments.identity import split_input
+from bench.experiments.identity import data_inputs
 from bench.experiments.sources import Sources
 from bench.reporting.frame import scores_of
 
@@ -84,11 +84,7 @@ def _request(record: CellRecord) -> CellRequest:
 def _require_same_cases(record: CellRecord, request: CellRequest, sources: Sources) -> None:
     if request.profile.phantoms:
         raise BenchError("trained on phantoms")
-    found = {
-        "data": sources.pixels(request.train, request.profile.image_size),
-        "split": split_input(request.train, request.protocol, sources),
-    }
-    for name, value in found.items():
+    for name, value in data_inputs(request, sources).items():
         if record.inputs.get(name) != value:
             raise BenchError(f"trained with another {name} than is prepared here")
 

@@ -12,7 +12,7 @@ from bench.data.import_split import import_split
 from bench.data.prepare import prepare
 from bench.data.prepared import case_index, read_imported
 from bench.experiments.cells import CellRequest, TestSet
-from bench.experiments.identity import split_input
+from bench.experiments.identity import data_inputs
 from bench.experiments.matrices import TableBlock
 from bench.experiments.sources import Sources
 from bench.protocols import get_profile, get_protocol
@@ -80,21 +80,24 @@ def report_of(data, *others) -> AuditReport:
     return AuditReport(own, index, leaks, [cross(own, audit(data / name)) for name in others])
 
 
+def request(protocol: str) -> CellRequest:
+    return CellRequest(
+        method="unet",
+        train="busi",
+        tests=(TestSet(dataset="busi"),),
+        seed=0,
+        protocol=get_protocol(protocol),
+        profile=get_profile("paper"),
+    )
+
+
 def stored_cell(folder, data, scores, label="busi-test", changed=()):
     """A cell of protocol clean and profile paper whose test cases have these DSCs."""
-    profile, protocol = get_profile("paper"), get_protocol("clean")
-    request = CellRequest(
-        method="unet", train="busi", tests=(TestSet(dataset="busi"),), seed=0, protocol=protocol,
-        profile=profile,
-    )  # fmt: skip
-    sources = Sources(profile, data, [])
-    inputs = {
-        "data": sources.pixels("busi", profile.image_size),
-        "split": split_input("busi", protocol, sources),
-    }
+    asked = request("clean")
+    inputs = data_inputs(asked, Sources(asked.profile, data, []))
     record = cell(
         folder,
-        provenance={"request": request.model_dump(mode="json")},
+        provenance={"request": asked.model_dump(mode="json")},
         inputs=inputs | dict(changed),
         dsc={},
     )
@@ -161,9 +164,7 @@ def test_an_audit_decides_a_training_only_under_dedup(audited):
 
     def digests():
         sources = Sources(get_profile("paper"), audited, [])
-        return {
-            name: split_input("busi", get_protocol(name), sources) for name in ("clean", "dedup")
-        }
+        return {name: data_inputs(request(name), sources)["split"] for name in ("clean", "dedup")}
 
     manifest = audit(audited / "busi").manifest
     manifest.write(audited / "busi" / "audit")
