@@ -31,7 +31,7 @@ class Protocol(Frozen):
 
     name: str
     title: str
-    split: Literal["default", "listed", "published", "imported", "random80", "grouped"]
+    split: Literal["default", "listed", "published", "imported", "random80", "grouped", "dedup"]
     split_seed: int = 0
     val_share: float = Field(ge=0, lt=1)
     selection: Selection

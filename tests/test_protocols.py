@@ -27,6 +27,7 @@ def test_the_shipped_protocols_hold_what_their_titles_say():
         "paper80": ("random80", 0.0, *RELEASED, "native", "fp32", "as-released"),
         "clean": ("default", 0.2, "best-val", "dsc", "pillow", "native", None, None),
         "grouped": ("grouped", 0.2, "best-val", "dsc", "pillow", "native", None, None),
+        "dedup": ("dedup", 0.2, "best-val", "dsc", "pillow", "native", None, None),
     }
 
 

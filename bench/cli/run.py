@@ -33,7 +33,7 @@ def run(
     ] = None,
     seeds: Annotated[str, typer.Option(help="0,1,2 or 0-4.")] = "0",
     protocol: Annotated[
-        str, typer.Option(help="paper, paper80, clean, grouped or FILE.toml:NAME.")
+        str, typer.Option(help="paper, paper80, clean, grouped, dedup or FILE.toml:NAME.")
     ] = "clean",
     recipe: Annotated[
         Literal["shared", "native"] | None,

@@ -166,6 +166,7 @@ def phantom_index(style: str, train: int, test: int, seed: int) -> CaseIndex:
         classes=(None,) * count,
         content_hash=digest(["phantoms", phantoms.VERSION, style, count, seed]),
         grouped=count,
+        components=ids,  # no scene is drawn twice
     )
 
 
@@ -225,22 +226,30 @@ def _cached(
         ) from damage
 
 
+def read_case(folder: Path, case: Case) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """(image uint8 (h, w, 3), mask bool (h, w)) of a prepared case at stored size.
+
+    Raises BenchError when they are not what `prepare` checked.
+    """
+    image_file = folder / "images" / case.image
+    mask_file = folder / "masks" / f"{case.id}.png"
+    try:
+        image = to_rgb(load(image_file))
+        mask = to_mask(load(mask_file), "> 127")
+    except PixelError as error:
+        raise BenchError(f"{image_file} or its mask {error}. Prepare again.") from error
+    if (pixel_hash(image), pixel_hash(mask)) != (case.image_sha256, case.mask_sha256):
+        raise BenchError(
+            f"{image_file} or its mask changed since it was prepared. Prepare {folder.name} again."
+        )
+    return image, mask
+
+
 def _decoder(folder: Path, size: int, resize: Resize) -> Callable[[Case], Decoded]:
     """Decodes one prepared case and checks that it is what `prepare` checked."""
 
     def decode(case: Case) -> Decoded:
-        image_file = folder / "images" / case.image
-        mask_file = folder / "masks" / f"{case.id}.png"
-        try:
-            image = to_rgb(load(image_file))
-            native = to_mask(load(mask_file), "> 127")
-        except PixelError as error:
-            raise BenchError(f"{image_file} or its mask {error}. Prepare again.") from error
-        if (pixel_hash(image), pixel_hash(native)) != (case.image_sha256, case.mask_sha256):
-            raise BenchError(
-                f"{image_file} or its mask changed since it was prepared. Prepare "
-                f"{folder.name} again."
-            )
+        image, native = read_case(folder, case)
         small = resized_image(image, size, resize)
         return Decoded(small, resized_mask(native, size, resize), native)
 

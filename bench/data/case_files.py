@@ -11,8 +11,17 @@ from PIL import Image
 
 from bench.core.errors import BenchError
 from bench.core.threads import in_order
+from bench.data.audit.masks import MaskFacts, mask_facts
 from bench.data.layouts import CaseFiles, Match
-from bench.data.pixels import PixelError, load, orientation, pixel_hash, to_mask, to_rgb
+from bench.data.pixels import (
+    PixelError,
+    load,
+    orientation,
+    pixel_hash,
+    soft_pixels,
+    to_mask,
+    to_rgb,
+)
 from bench.data.prepared import Case
 from bench.data.publisher import PublisherMetadata
 
@@ -22,19 +31,23 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True)
 class JoinedMask:
     """mask: the OR of a case's mask files, bool (H, W). files: how many were joined. dropped: a
-    remark on each file that was not, because its size is not the image's."""
+    remark on each file that was not, because its size is not the image's. misfits: files of another
+    size than the image, dropped or rescaled. soft: pixels with levels between background and
+    foreground."""
 
     mask: NDArray[np.bool_]
     files: int
     dropped: tuple[str, ...]
+    misfits: int
+    soft: int
 
 
 @dataclass(frozen=True)
 class WrittenCase:
-    """One case as written. foreground: pixels of its joined mask; the rest as in `JoinedMask`."""
+    """One case as written. facts: of its joined mask; the rest as in `JoinedMask`."""
 
     case: Case
-    foreground: int
+    facts: MaskFacts
     joined: int
     dropped: tuple[str, ...]
 
@@ -86,7 +99,8 @@ class Writer:
         shutil.copyfile(self.match.files[files.image], self.folder / "images" / name)
         Image.fromarray(joined.mask).save(self.folder / "masks" / f"{files.case_id}.png")
         case = self._case(files, name, image, joined)
-        return WrittenCase(case, int(joined.mask.sum()), joined.files, joined.dropped)
+        facts = mask_facts(joined.mask, joined.misfits, joined.soft)
+        return WrittenCase(case, facts, joined.files, joined.dropped)
 
     def _case(self, files: CaseFiles, name: str, image: Image.Image, joined: JoinedMask) -> Case:
         remarks = [f"{joined.files} masks joined"] if joined.files > 1 else []
@@ -106,6 +120,8 @@ class Writer:
             image_sha256=pixel_hash(to_rgb(image)),
             mask_sha256=pixel_hash(joined.mask),
             remarks=tuple(remarks),
+            misfits=joined.misfits,
+            soft_pixels=joined.soft,
         )
 
     def _load(self, path: str) -> Image.Image:
@@ -129,7 +145,10 @@ class Writer:
         joined = np.zeros(size[::-1], bool)
         for path, mask in fitting.items():
             joined |= _resized(self._foreground(path, mask), size)
-        return JoinedMask(joined, len(fitting), tuple(f"mask dropped: {why}" for why in misfits))
+        dropped = tuple(f"mask dropped: {why}" for why in misfits)
+        other_sizes = sum(mask.size != size for mask in stored.values())
+        soft = sum(soft_pixels(mask, self.rule) for mask in fitting.values())
+        return JoinedMask(joined, len(fitting), dropped, other_sizes, soft)
 
     def _fits(self, mask: Image.Image, size: tuple[int, int]) -> bool:
         if not self.rescale:

@@ -158,6 +158,15 @@ def _neighbours(
     return low, (low + 1).clip(max=side - 1), (at - low).astype(np.float32)
 
 
+def soft_pixels(image: Image.Image, rule: str) -> int:
+    """Pixels of a mask file between background (0) and its brightest level, as antialiasing and
+    JPEG leave them; 0 under the rule "> 0", where every level is an object of its own."""
+    if rule == "> 0":
+        return 0
+    grey = levels(image)
+    return int(((grey > 0) & (grey < grey.max())).sum())
+
+
 def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """The mask's bits, row after row without padding between rows: uint8 (ceil(H * W / 8),)."""
     return np.packbits(mask, axis=None)

@@ -10,6 +10,9 @@ from pathlib import Path
 from bench.core.disk import disk_errors, scratch
 from bench.core.errors import BenchError, unknown_name
 from bench.core.files import write_text
+from bench.data.audit.exact import exact_duplicates, exact_lines
+from bench.data.audit.manifest import AUDIT, LIMITS
+from bench.data.audit.masks import mask_lines, odd_masks
 from bench.data.cards import Card
 from bench.data.case_files import Progress, Writer, WrittenCase
 from bench.data.layouts import CaseFiles, Match, find, some
@@ -38,6 +41,7 @@ class PrepareReport:
     joined: cases with several masks. empty: cases whose mask has no foreground.
     dropped: (case, which of its masks was left out, because its size is not the image's).
     left_out: (case, reason). grouped: cases with a known patient or lesion (`unit`), of `groups`.
+    remarks: equal images and odd masks, as the cheap parts of an audit find them.
     warnings: what a user should look at; `lines` prints them first.
     """
 
@@ -56,6 +60,7 @@ class PrepareReport:
     groups: int
     grouped: int
     content_hash: str
+    remarks: tuple[str, ...]
     warnings: tuple[str, ...]
 
     def lines(self) -> list[str]:
@@ -73,14 +78,13 @@ class PrepareReport:
             lines.append(
                 f"joined several masks by OR in {len(self.joined)} case(s): {some([*self.joined])}"
             )
-        if self.empty:
-            lines.append(f"{len(self.empty)} case(s) without foreground: {some([*self.empty])}")
         reasons = Counter(reason for _, reason in self.left_out)
         lines += [f"left out {count} case(s): {reason}" for reason, count in reasons.items()]
         if self.grouped:
             lines.append(
                 f"groups: {self.groups} {self.unit}s, known for {self.grouped} of {self.cases}"
             )
+        lines += [f"remark: {remark}" for remark in self.remarks]
         return lines
 
 
@@ -171,6 +175,8 @@ def _report(
     card: Card, writer: Writer, written: list[WrittenCase], left_out: LeftOut
 ) -> PrepareReport:
     cases = [one.case for one in written]
+    masks = odd_masks({one.case.id: one.facts for one in written}, LIMITS)
+    exact = exact_duplicates(cases, {*masks.empty, *masks.full})
     return PrepareReport(
         dataset=card.name,
         folder=writer.folder,
@@ -180,13 +186,14 @@ def _report(
         classes=_count(case.class_ for case in cases),
         published_splits=_count(case.published_split for case in cases),
         joined=tuple(one.case.id for one in written if one.joined > 1),
-        empty=tuple(one.case.id for one in written if one.foreground == 0),
+        empty=masks.empty,
         dropped=tuple((one.case.id, why) for one in written for why in one.dropped),
         left_out=left_out,
         unit=card.groups.unit if card.groups else "",
         groups=len({case.group for case in cases if case.group}),
         grouped=sum(case.group is not None for case in cases),
         content_hash=content_hash(cases),
+        remarks=(*exact_lines(exact), *mask_lines(masks, LIMITS)),
         warnings=(),
     )
 
@@ -265,13 +272,17 @@ def _write_index(card: Card, report: PrepareReport, written: list[WrittenCase]) 
 
 
 def _publish(report: PrepareReport, workspace: Path, place: Path) -> PrepareReport:
-    """Move the finished folder to its place, keeping an imported split that still fits."""
+    """Move the finished folder to its place, keeping an imported split and an audit that still fit."""
     warnings = report.warnings
-    if (place / IMPORTED).exists():
+    kept = {"imported split": (place / IMPORTED).parent, "audit": place / AUDIT}
+    for name, folder in kept.items():
+        if not folder.exists():
+            continue
         if _content_hash_at(place) == report.content_hash:
-            shutil.copytree((place / IMPORTED).parent, (report.folder / IMPORTED).parent)
+            shutil.copytree(folder, report.folder / folder.name)
         else:
-            dropped = "the cases changed, so the imported split was dropped; import it again"
+            again = "import it again" if folder.name != AUDIT else f"run bench audit {place.name}"
+            dropped = f"the cases changed, so the {name} was dropped; {again}"
             warnings = (*warnings, dropped)
     old = workspace / "old"
     if place.exists():

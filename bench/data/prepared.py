@@ -15,6 +15,7 @@ from pydantic import AliasChoices, Field, ValidationError
 from bench.core.errors import BenchError
 from bench.core.files import digest
 from bench.core.frozen import Frozen
+from bench.data.audit.manifest import Manifest, read_manifest
 from bench.data.cards import Card
 from bench.data.pixels import VERSION
 
@@ -35,6 +36,9 @@ class Case(Frozen):
     "test" or another name that the publisher gives ("testA"); stored as "part". remarks: what
     preparing did to the case; stored as "notes".
     image_sha256, mask_sha256: `bench.data.pixels.pixel_hash` of the RGB image and the joined mask.
+    misfits: mask files whose size is not the image's. soft_pixels: pixels of the mask files with
+    levels between background and foreground. Both are null in datasets prepared before they were
+    counted.
     """
 
     id: str
@@ -47,6 +51,8 @@ class Case(Frozen):
     image_sha256: str
     mask_sha256: str
     remarks: tuple[str, ...] = _stored_as("notes", "remarks", default=())
+    misfits: int | None = None
+    soft_pixels: int | None = None
 
 
 class Index(Frozen):
@@ -87,6 +93,8 @@ class CaseIndex:
     groups: patient, lesion or, where none is known, the case's own id; so a group is never empty.
     grouped: how many cases have a real group. published_splits, classes: None where unknown.
     content_hash: over ids and pixels of all cases. imported: the user's own lists, if any.
+    components: of each case, the first id of the component of near-duplicates that it is in (its
+    own where it is alone); None where the dataset was not audited. audit: hash of the manifest.
     """
 
     dataset: str
@@ -97,6 +105,8 @@ class CaseIndex:
     content_hash: str
     grouped: int = 0
     imported: Imported | None = None
+    components: tuple[str, ...] | None = None
+    audit: str | None = None
 
 
 def content_hash(cases: Iterable[Case]) -> str:
@@ -150,13 +160,17 @@ def read_imported(folder: Path) -> Imported | None:
 
 
 def read_index(folder: Path) -> CaseIndex:
-    """The cases of the prepared dataset in `<data>/<name>`, with its imported split; errors as of
-    `read_records`."""
-    return case_index(read_records(folder), read_imported(folder))
+    """The cases of the prepared dataset in `<data>/<name>`, with its imported split and its audit;
+    errors as of `read_records`."""
+    index = read_records(folder)
+    return case_index(index, read_imported(folder), read_manifest(folder, index.content_hash))
 
 
-def case_index(index: Index, imported: Imported | None = None) -> CaseIndex:
+def case_index(
+    index: Index, imported: Imported | None = None, manifest: Manifest | None = None
+) -> CaseIndex:
     """The cases of `index.json` as splits take them."""
+    component_of = manifest.component_of if manifest else {}
     return CaseIndex(
         dataset=index.dataset,
         case_ids=tuple(case.id for case in index.cases),
@@ -166,6 +180,10 @@ def case_index(index: Index, imported: Imported | None = None) -> CaseIndex:
         content_hash=index.content_hash,
         grouped=sum(case.group is not None for case in index.cases),
         imported=imported,
+        components=tuple(component_of.get(case.id, case.id) for case in index.cases)
+        if manifest
+        else None,
+        audit=manifest.hash if manifest else None,
     )
 
 

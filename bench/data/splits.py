@@ -1,20 +1,21 @@
 """Which cases train, validate and test, under a scheme with a name.
 
-A split depends on case ids, groups and the publisher's or user's lists; never on pixels, on the
-method or on the order of the cases.
+A split depends on case ids, groups, the publisher's or user's lists and, under `dedup`, on the
+components of the dataset's audit; never on the method or on the order of the cases.
 """
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 from bench.core.errors import BenchError, unknown_name
 from bench.core.files import digest
+from bench.data.audit.components import components
 from bench.data.prepared import CaseIndex
 
-SCHEMES = ("default", "listed", "imported", "published", "random80", "grouped", "all-test")
+SCHEMES = ("default", "listed", "imported", "published", "random80", "grouped", "dedup", "all-test")
 
 TEST_SHARE = 0.2
 
@@ -53,6 +54,9 @@ def make_split(index: CaseIndex, scheme: str, seed: int = 0, val_share: float = 
     default: imported, else published, else random80.
     random80: ceil(20 %) of the cases test, drawn by `seed`; groups may be torn.
     grouped: groups drawn by `seed` up to 20 % of the cases test; no group on two sides.
+    dedup: as default, but no near-duplicates on two sides: those of test cases leave train and
+    validation, those of validation cases leave train. The test cases are those of default. Needs
+    the dataset's audit (`bench audit`).
     all-test: every case tests, none trains, as for an external dataset.
     val_share: share of the training cases that validates, in [0, 1), drawn by `seed`, whole groups
     only; 0 for none. An imported list of validation cases is taken as it is instead, and trains
@@ -69,7 +73,8 @@ def make_split(index: CaseIndex, scheme: str, seed: int = 0, val_share: float = 
     if val and not val_share:
         train, val = train | val, set()
     if not val and val_share and train:
-        val = _carve(index, train, val_share, seed)
+        joined = _with_components(index) if scheme == "dedup" else index
+        val = _carve(joined, train, val_share, seed)
         train -= val
     lists = (tuple(sorted(side)) for side in (train, val, test))
     return Split(index.dataset, scheme, seed, *lists)
@@ -145,6 +150,36 @@ def _grouped(index: CaseIndex, seed: int) -> Sides:
     return cases - test, set(), test
 
 
+def _dedup(index: CaseIndex, seed: int) -> Sides:
+    if index.components is None:
+        raise BenchError(
+            f"{index.dataset} has not been audited as it is prepared here, so its near-duplicates "
+            f"are not known. Run `bench audit {index.dataset}`, or choose another protocol."
+        )
+    train, val, test = _SIDES[_first_available(index, "default")](index, seed)
+    component = dict(zip(index.case_ids, index.components, strict=True))
+
+    def clear_of(side: set[str], others: set[str]) -> set[str]:
+        taken = {component[case] for case in others}
+        return {case for case in side if component[case] not in taken}
+
+    val = clear_of(val, test)
+    return clear_of(train, test | val), val, test
+
+
+def _with_components(index: CaseIndex) -> CaseIndex:
+    """The cases with groups and components joined, so that whole ones of both are drawn."""
+    assert index.components is not None
+    parts = zip(index.case_ids, index.groups, index.components, strict=True)
+    pairs = [
+        pair
+        for case, group, component in parts
+        for pair in ((f"case {case}", f"group {group}"), (f"case {case}", f"near {component}"))
+    ]
+    joined = {name: names[0] for names in components(pairs) for name in names}
+    return replace(index, groups=tuple(joined[f"case {case}"] for case in index.case_ids))
+
+
 def _all_test(index: CaseIndex, seed: int) -> Sides:
     return set(), set(), set(index.case_ids)
 
@@ -154,6 +189,7 @@ _SIDES = {
     "imported": _imported,
     "random80": _random80,
     "grouped": _grouped,
+    "dedup": _dedup,
     "all-test": _all_test,
 }
 

@@ -189,6 +189,7 @@ class CellContext:
             * len(trained.history),
             "own_length": self._own_length(len(split.train)),
             "optimism": optimism(trained.history),
+            "leaks": self.sources.leaks(self.request.train, self.request.protocol),
             "cards": self.sources.card_hashes(),
             "split": {"scheme": split.scheme, "seed": split.seed} | sides | self._origin(split),
             "precision": self.engine.precision,

@@ -67,9 +67,10 @@ def data_inputs(request: CellRequest, sources: Sources) -> dict[str, str]:
     split = sources.training_split(request.train, request.protocol)
     # Test cases decide weights only where the checkpoint is chosen on them.
     chosen_on = split.test if request.protocol.selection == "best-test" else ()
+    audit = [sources.index(request.train).audit] if split.scheme == "dedup" else []
     return {
         "data": sources.pixels(request.train, request.profile.image_size, request.protocol.resize),
-        "split": digest([split.dataset, split.train, split.val, chosen_on]),
+        "split": digest([split.dataset, split.train, split.val, chosen_on, *audit]),
     }
 
 

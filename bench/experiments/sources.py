@@ -2,10 +2,12 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from bench.core.errors import BenchError, unknown_name
 from bench.core.files import digest
 from bench.data.arrays import CaseArrays, arrays_key, load_arrays, phantom_arrays, phantom_index
+from bench.data.audit.leaks import find_leaks
 from bench.data.cards import Card, list_cards
 from bench.data.prepared import CaseIndex, read_index
 from bench.data.splits import Split, make_split
@@ -112,6 +114,16 @@ class Sources:
                 "protocol with another selection rule."
             )
         return split
+
+    def leaks(self, dataset: str, protocol: Protocol) -> dict[str, Any] | None:
+        """How many test cases share a patient, lesion or near-duplicate with train, as
+        `bench.data.audit.leaks.LeakCounts`; None for phantoms."""
+        if self.profile.phantoms:
+            return None
+        groups = self.card(dataset).groups
+        unit = groups.unit if groups else "group"
+        found = find_leaks(self.index(dataset), self.split(dataset, protocol), unit)
+        return found.counts.model_dump(mode="json")
 
     def test_cases(self, test: TestSet, protocol: Protocol) -> tuple[str, ...]:
         """The case ids that a test set scores; BenchError when there is none."""

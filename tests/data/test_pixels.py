@@ -14,6 +14,7 @@ from bench.data.pixels import (
     pixel_hash,
     resized_image,
     resized_mask,
+    soft_pixels,
     to_mask,
     to_rgb,
     unpack,
@@ -253,3 +254,18 @@ def test_opencvs_nearest_takes_the_pixel_at_the_upper_left_corner(side, size, co
 def test_pillows_nearest_takes_the_pixel_at_the_centre():
     mask = np.eye(7, dtype=bool)
     assert (resized_mask(mask, 3, "pillow") == mask[np.ix_([1, 3, 5], [1, 3, 5])]).all()
+
+
+@pytest.mark.parametrize(
+    "row, rule, soft",
+    [
+        ([0, 0, 255], "> 127", 0),
+        ([0, 254, 254], "> 127", 0),  # two levels, whatever the brighter one is
+        ([0, 100, 255], "> 127", 1),
+        ([1, 128, 255], "> 127", 2),
+        ([0, 1, 2], "> 0", 0),  # numbered objects
+        ([0, 0, 0], "> 127", 0),
+    ],
+)
+def test_soft_pixels_lie_between_background_and_the_brightest_level(row, rule, soft):
+    assert soft_pixels(Image.fromarray(np.array([row], np.uint8)), rule) == soft

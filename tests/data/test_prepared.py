@@ -70,8 +70,8 @@ def test_the_index_keeps_its_keys(tmp_path):
         "notes": [],
     }
     assert sorted(first) == [
-        "class", "group", "height", "id", "image", "image_sha256", "mask_sha256", "notes", "part",
-        "width",
+        "class", "group", "height", "id", "image", "image_sha256", "mask_sha256", "misfits",
+        "notes", "part", "soft_pixels", "width",
     ]  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from bench.reporting.tables.footer import (
     training_line,
 )
 from bench.reporting.tables.layout import Layout, make_layout
+from bench.reporting.tables.leaks import leak_line
 from bench.reporting.tables.parameters import (
     counts_of,
     explanation_footnotes,
@@ -243,6 +244,7 @@ class _Builder:
         lines = key_lines(self.key, self.records)
         if self.block.kind != "parameters":
             lines.append(split_line(done, self.options.titles))
+            lines += filter(None, [leak_line(done, self.options.titles)])
             lines.append(selection_line(self.key, done, self.layout.columns, self.options.titles))
             lines.append(measure_line(self.key, self.options.grid, self.seeds))
             lines.append(cases_line(rows, self.options.titles))

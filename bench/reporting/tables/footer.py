@@ -49,6 +49,7 @@ def _split_words(split: Mapping[str, Any]) -> str:
         "imported": f"imported list {split.get('origin', '')}".rstrip(),
         "random80": "random 80/20",
         "grouped": "random 80/20 by group",
+        "dedup": "default lists without near-duplicates of test cases",
     }.get(scheme, scheme)
     sides = f"{split['train']} train, {split['val']} validation, {split['test']} test"
     return f"{words}, seed {split['seed']}, {sides}"
