@@ -15,7 +15,13 @@ from bench.reporting.tables.comparable import (
     require_one_key,
     require_same_training,
 )
-from bench.reporting.tables.entries import NOTHING, ColumnScores, EntryBuilder, mark_best
+from bench.reporting.tables.entries import (
+    MARKED_BY_MEAN,
+    NOTHING,
+    ColumnScores,
+    EntryBuilder,
+    mark_best,
+)
 from bench.reporting.tables.footer import (
     cases_line,
     column_title,
@@ -253,7 +259,7 @@ class _Builder:
             lines.append(origin_line(done or self.records))
         if any(entry.mark for row in rows for entry in row.entries):
             second = ", second underlined" if self.block.kind in RANKED else ""
-            lines.append(f"Best bold{second}, by the mean as printed; no test of significance.")
+            lines.append(f"Best bold{second}, {MARKED_BY_MEAN}.")
         if self.reference and any(row.dagger for row in rows):
             title = next(r.title for r in self.records if self.reference.takes(r))
             lines.append(f"† fewer trainable parameters than {title}.")

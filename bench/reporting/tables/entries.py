@@ -17,6 +17,12 @@ from bench.reporting.tables.training import training_of
 
 NOTHING = "–"
 
+MARKED_BY_MEAN = "by the mean as printed; no test of significance"
+TIES_TESTED = (
+    "by the mean as printed; ≈ cannot be told from the best at 95 % (bootstrap over groups and "
+    "seeds, all rows of the column at once)"
+)
+
 
 @dataclass
 class ColumnScores:
@@ -67,7 +73,9 @@ class EntryBuilder:
         if not values:
             return self._absent(row, column, metric, mine, bool(done))
         entry = _mean_entry(metric, column, values)
-        entry = replace(entry, training=training_of([done[seed] for seed in values]))
+        records = [done[seed] for seed in values]
+        ids = tuple(record.id for record in records)
+        entry = replace(entry, cells=ids, training=training_of(records))
         gaps = self._gaps(mine, values)
         if gaps:
             entry = replace(entry, footnotes=(self.footnotes.number(gaps),))
@@ -158,21 +166,27 @@ def _state(record: CellRecord | None) -> str:
 def mark_best(columns: Sequence[Sequence[Entry]], second: bool) -> list[list[Entry]]:
     """The same entries, per column, with the best and (if asked) second-best marked.
 
-    Ranked by the mean as printed, so equal print is an equal mark. A column with one value has
-    nothing to compare and gets no mark.
+    Ranked by the mean as printed, so equal print is an equal mark. A row that lacks a seed which
+    another row of the column has gets no mark: the seeds that are left may be the lucky ones. A
+    column with one such value has nothing to compare and gets no mark.
     """
     return [_mark_column(entries, second) for entries in columns]
 
 
 def _mark_column(entries: Sequence[Entry], second: bool) -> list[Entry]:
-    printed = [round(entry.value, 2) for entry in entries if entry.value is not None]
+    seeds = {seed for entry in entries for seed in entry.seeds}
+    printed = {
+        place: round(entry.value, 2)
+        for place, entry in enumerate(entries)
+        if entry.value is not None and set(entry.seeds) == seeds
+    }
     if len(printed) < 2:
         return list(entries)
-    ranked = sorted(set(printed), reverse=UNITS[entries[0].metric] == "%")
-    marks: dict[float, Mark] = {ranked[0]: "best"}
+    ranked = sorted(set(printed.values()), reverse=UNITS[entries[0].metric] == "%")
+    marks: dict[float | None, Mark] = {ranked[0]: "best"}
     if second and len(ranked) > 1:
         marks[ranked[1]] = "second"
     return [
-        entry if entry.value is None else replace(entry, mark=marks.get(round(entry.value, 2), ""))
-        for entry in entries
+        replace(entry, mark=marks.get(printed.get(place), ""))
+        for place, entry in enumerate(entries)
     ]

@@ -30,6 +30,7 @@ _LATEX = {
     "↓": r"$\downarrow$",
     "†": r"$^\dagger$",
     "✓": r"$\checkmark$",
+    "≈": r"$\approx$",
 }
 
 PREAMBLE = r"""\documentclass{article}
@@ -40,13 +41,14 @@ PREAMBLE = r"""\documentclass{article}
 
 
 def entry_text(entry: Entry) -> str:
-    """The entry's words, the printed number beside them: "80.93 [81.43, −0.50]"."""
+    """The entry's words, a tie, the printed number beside them: "80.93≈ [81.43, −0.50]"."""
+    text = entry.text + "≈" * entry.tied
     if entry.printed is None:
-        return entry.text
+        return text
     if entry.difference is None:
-        return f"{entry.text} [{entry.printed}]"
+        return f"{text} [{entry.printed}]"
     gap = f"{entry.difference:+.2f}".replace("-", "−")
-    return f"{entry.text} [{entry.printed}, {gap}]"
+    return f"{text} [{entry.printed}, {gap}]"
 
 
 def lead_words(table: Table) -> list[list[str]]:
@@ -69,22 +71,24 @@ def to_markdown(table: Table) -> str:
     spans = chain.from_iterable([title] * width for title, width in table.spans)
     tops = list(spans) or [""] * len(table.headers)
     headers = [f"{top} {head}".strip() for top, head in zip(tops, table.headers, strict=True)]
-    lines = [f"**{_md(table.caption)}**", ""]
+    lines = [f"**{escape_markdown(table.caption)}**", ""]
     lines.append(_md_line([*table.lead_headers, *headers]))
     lines.append(_md_line([":--"] * len(table.lead_headers) + ["--:"] * len(headers)))
     for row, lead in zip(table.rows, lead_words(table), strict=True):
-        words = [_md(word) for word in lead]
+        words = [escape_markdown(word) for word in lead]
         words[table.label_at] += ("†" if row.dagger else "") + _md_footnotes(row.footnotes)
         lines.append(_md_line([*words, *(_md_entry(entry) for entry in row.entries)]))
     lines.append("")
     lines += [
-        f"<sup>{number}</sup> {_md(text)}<br>" for number, text in enumerate(table.footnotes, 1)
+        f"<sup>{number}</sup> {escape_markdown(text)}<br>"
+        for number, text in enumerate(table.footnotes, 1)
     ]
-    lines += [f"{_md(line)}<br>" for line in table.footer]
+    lines += [f"{escape_markdown(line)}<br>" for line in table.footer]
     return "\n".join(lines).removesuffix("<br>") + "\n"
 
 
-def _md(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """Text that GitHub Markdown prints as it stands."""
     for character in "\\`*_[]<>|":
         text = text.replace(character, "\\" + character)
     return text
@@ -99,9 +103,9 @@ def _md_footnotes(numbers: Sequence[int]) -> str:
 
 
 def _md_entry(entry: Entry) -> str:
-    text = _md(entry.text)
+    text = escape_markdown(entry.text)
     text = {"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(entry.mark, text)
-    beside = _md(entry_text(entry).removeprefix(entry.text))
+    beside = escape_markdown(entry_text(entry).removeprefix(entry.text))
     return text + _md_footnotes(entry.footnotes) + beside
 
 
@@ -200,7 +204,8 @@ def to_csv(table: Table) -> str:
     """One line per number, in full precision; a missing one keeps its line and its reason."""
     fields = [
         *("table", "row", *(name for name, _ in table.rows[0].facts)),
-        *("train", "test", "subset", "metric", "value", "sd", "seeds", "cases", "empty", "mark"),
+        *("train", "test", "subset", "metric", "value", "sd", "seeds", "cases", "empty"),
+        *("mark", "tied"),
         *("recipe", "epochs", "own_length", "images_seen", "network_size", "normalise"),
         *("initial_weights", "precision"),
         *("printed", "difference", "reason", *(name for name, _ in table.facts)),
@@ -230,6 +235,7 @@ def _csv_entry(entry: Entry) -> dict[str, object]:
         "cases": "" if entry.cases is None else entry.cases,
         "empty": "" if entry.empty is None else entry.empty,
         "mark": entry.mark,
+        "tied": "yes" if entry.tied else "",
         "printed": entry.printed or "",
         "difference": _number(entry.difference),
         "reason": entry.reason or "",

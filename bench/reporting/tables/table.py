@@ -26,8 +26,8 @@ class Entry:
     """One number, or one visible absence of it.
 
     text: as printed, "81.43 ± 0.52" or "–". value, sd: in the printed unit, full precision; sd
-    over seeds (ddof 1), None for one seed. seeds: those that the mean is over. cases: scored cases
-    per seed. empty: cases with an empty mask, summed over seeds. footnotes: numbers of footnotes.
+    over seeds (ddof 1), None for one seed. seeds: those that the mean is over. cells: their ids, in
+    the same order. tied: cannot be told from the best of its column. cases: scored cases per seed. empty: cases with an empty mask, summed over seeds. footnotes: numbers of footnotes.
     printed, difference: the published number as printed, and ours minus it.
     reason: why there is no value. training: of the cells behind the value.
     """
@@ -38,9 +38,11 @@ class Entry:
     value: float | None = None
     sd: float | None = None
     seeds: tuple[int, ...] = ()
+    cells: tuple[str, ...] = ()
     cases: int | None = None
     empty: int | None = None
     mark: Mark = ""
+    tied: bool = False
     footnotes: tuple[int, ...] = ()
     printed: str | None = None
     difference: float | None = None

@@ -1,0 +1,249 @@
+"""Statistics of a finished table: its rows and columns, checked as comparable when it was built."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from bench.core.errors import unknown_name
+from bench.reporting.frame import ScoreIndex
+from bench.reporting.statistics.across import AcrossDatasets, across_datasets
+from bench.reporting.statistics.comparison import Comparison, compare_rows
+from bench.reporting.statistics.ranking import Ranking, kendall_tau, ranking
+from bench.reporting.statistics.resampling import (
+    LEAST_SEEDS,
+    RESAMPLES,
+    bootstrap_means,
+    draw,
+)
+from bench.reporting.statistics.samples import Sample, make_sample
+from bench.reporting.tables.entries import MARKED_BY_MEAN, TIES_TESTED
+from bench.reporting.tables.table import UNITS, Column, Entry, Table
+
+LEAST_GROUPS = 20  # with fewer, bootstrap intervals are too narrow
+
+
+@dataclass(frozen=True)
+class MetricStatistics:
+    """One metric of one column. ranking: of the complete rows, in their order; None below two.
+
+    comparisons: label -> row against the reference, None without a common seed.
+    """
+
+    sample: Sample
+    ranking: Ranking | None
+    comparisons: Mapping[str, Comparison | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ColumnStatistics:
+    """One test set. title: its heading in the table. reference: label of a row, None without one."""
+
+    column: Column
+    title: str
+    reference: str | None
+    metrics: Mapping[str, MetricStatistics]
+
+    def agreement(self) -> dict[tuple[str, str], float]:
+        """Kendall's tau-b between the rankings of two metrics, where both rank the same rows."""
+        ranked = [(name, one) for name, one in self.metrics.items() if one.ranking]
+        return {
+            (name, other): float(kendall_tau(one.ranking.ranks, second.ranking.ranks))
+            for place, (name, one) in enumerate(ranked)
+            for other, second in ranked[place + 1 :]
+            if one.ranking and second.ranking and one.sample.complete == second.sample.complete
+        }
+
+    def warnings(self) -> list[str]:
+        """What limits every interval of this column."""
+        sample = next(iter(self.metrics.values())).sample
+        lines = [
+            "Conditional on one split: another split of the cases is not part of any interval."
+        ]
+        if not sample.groups_known:
+            lines.append("Groups (patients, lesions) unknown: cases assumed independent.")
+        if sample.groups < LEAST_GROUPS:
+            unit = "groups" if sample.groups_known else "cases"
+            lines.append(
+                f"Only {sample.groups} {unit} (under {LEAST_GROUPS}): intervals may be too narrow."
+            )
+        if len(sample.seeds) < LEAST_SEEDS:
+            lines.append(
+                f"Only {len(sample.seeds)} seed{'s' * (len(sample.seeds) > 1)} (under "
+                f"{LEAST_SEEDS}): no interval has a seed component, so another training may differ "
+                "by more."
+            )
+        if sample.dropped:
+            lines.append(f"{sample.dropped} cases that some row lacks are left out.")
+        lacking = [label for label in sample.rows if label not in sample.complete]
+        if lacking:
+            lines.append(
+                f"Without all seeds ({', '.join(map(str, sample.seeds))}), so compared on the "
+                f"seeds shared with the reference, not ranked and not marked: {', '.join(lacking)}."
+            )
+        return lines
+
+
+@dataclass(frozen=True)
+class TableStatistics:
+    """All columns of one table. resamples: of every interval."""
+
+    table: Table
+    reference: str | None
+    columns: tuple[ColumnStatistics, ...]
+    resamples: int = RESAMPLES
+
+
+def reference_row(table: Table, method: str | None) -> str | None:
+    """Label of the reference row: the last row of the method, an unchanged one where there is one.
+
+    None where the table has no such row. In a table of one method's variants that is its default,
+    the last of the rows that change no setting.
+    """
+    facts = [(row.label, dict(row.facts)) for row in table.rows]
+    if len({fact["method"] for _, fact in facts}) == 1:
+        method = facts[0][1]["method"]
+    own = [(label, fact) for label, fact in facts if fact["method"] == method]
+    plain = [label for label, fact in own if fact["changes"] in ("", "{}")]
+    labels = plain or [label for label, _ in own]
+    return labels[-1] if labels else None
+
+
+def require_reference(tables: Sequence[Table], method: str) -> None:
+    """BenchError when no table has a row of the method."""
+    methods = {dict(row.facts)["method"] for table in tables for row in table.rows}
+    if method not in methods:
+        raise unknown_name("reference", method, methods, "Give a method with stored cells.")
+
+
+def table_statistics(
+    table: Table, scores: ScoreIndex, reference: str | None = None, resamples: int = RESAMPLES
+) -> TableStatistics | None:
+    """The statistics of a table; None where no column has two scored rows.
+
+    scores: those that the table was built from. reference: a method. The table's own checks have
+    refused what cannot be compared.
+    """
+    label = reference_row(table, reference)
+    columns = []
+    for place, (column, title) in enumerate(_columns(table)):
+        found = _column(table, column, title, scores, label, resamples)
+        if found is not None:
+            columns.append(found)
+    return TableStatistics(table, label, tuple(columns), resamples) if columns else None
+
+
+def _columns(table: Table) -> list[tuple[Column, str]]:
+    """The table's test sets with their headings."""
+    columns = dict.fromkeys(
+        entry.column for row in table.rows for entry in row.entries if entry.column
+    )
+    return list(zip(columns, [title for title, _ in table.spans], strict=True)) if columns else []
+
+
+def _column(
+    table: Table,
+    column: Column,
+    title: str,
+    scores: ScoreIndex,
+    reference: str | None,
+    resamples: int,
+) -> ColumnStatistics | None:
+    entries: dict[str, dict[str, Entry]] = {}
+    for row in table.rows:
+        for entry in row.entries:
+            if entry.column == column and entry.value is not None:
+                entries.setdefault(entry.metric, {})[row.label] = entry
+    grid = dict(table.facts)["grid"]
+    metrics = {
+        metric: _metric(metric, own, scores, grid, reference, resamples)
+        for metric, own in entries.items()
+        if len(own) > 1
+    }
+    if not metrics:
+        return None
+    there = reference in next(iter(metrics.values())).sample.rows
+    return ColumnStatistics(column, title, reference if there else None, metrics)
+
+
+def _metric(
+    metric: str,
+    entries: Mapping[str, Entry],
+    scores: ScoreIndex,
+    grid: str,
+    reference: str | None,
+    resamples: int,
+) -> MetricStatistics:
+    rows = {
+        label: {
+            seed: scores.rows(cell, entry.column.test, entry.column.subset, grid, metric)
+            for seed, cell in zip(entry.seeds, entry.cells, strict=True)
+            if entry.column
+        }
+        for label, entry in entries.items()
+    }
+    sample = make_sample(metric, rows, 100.0 if UNITS[metric] == "%" else 1.0)
+    comparisons = compare_rows(sample, reference, resamples) if reference in sample.rows else {}
+    return MetricStatistics(sample, _ranking(sample, resamples), comparisons)
+
+
+def _ranking(sample: Sample, resamples: int) -> Ranking | None:
+    if len(sample.complete) < 2:
+        return None
+    values = np.stack([sample.sign * sample.rows[label].values for label in sample.complete])
+    draws = draw(sample.groups, len(sample.seeds), resamples)
+    return ranking(values.mean(axis=1), bootstrap_means(values, sample.group, draws))
+
+
+def with_ties(table: Table, found: TableStatistics) -> Table:
+    """The table with the entries marked that cannot be told from the best, and a footer on it."""
+    tied = {
+        (column.column, metric, label)
+        for column in found.columns
+        for metric, one in column.metrics.items()
+        if one.ranking
+        for label, best in zip(one.sample.complete, one.ranking.best, strict=True)
+        if best
+    }
+    rows = [
+        replace(
+            row,
+            entries=tuple(
+                replace(e, tied=(e.column, e.metric, row.label) in tied and e.mark != "best")
+                for e in row.entries
+            ),
+        )
+        for row in table.rows
+    ]
+    footer = [line.replace(MARKED_BY_MEAN, TIES_TESTED) for line in table.footer]
+    return replace(table, rows=tuple(rows), footer=tuple(footer))
+
+
+@dataclass(frozen=True)
+class DatasetsStatistics:
+    """One metric over the in-domain datasets of several tables; labels: the methods in all."""
+
+    metric: str
+    labels: tuple[str, ...]
+    titles: tuple[str, ...]
+    result: AcrossDatasets
+
+
+def datasets_statistics(found: Sequence[TableStatistics]) -> list[DatasetsStatistics]:
+    """Friedman and Nemenyi per metric over the columns, where 2 datasets hold 3 complete rows.
+
+    found: tables of methods; columns tested on other data than they were trained on do not count.
+    """
+    columns = [c for one in found for c in one.columns if c.column.train == c.column.test]
+    columns = list({c.column: c for c in columns}.values())
+    results = []
+    for metric in dict.fromkeys(name for column in columns for name in column.metrics):
+        own = [column for column in columns if metric in column.metrics]
+        samples = [column.metrics[metric].sample for column in own]
+        labels = [x for x in samples[0].rows if all(x in s.complete for s in samples)]
+        if len(own) < 2 or len(labels) < 3:
+            continue
+        means = np.array([[s.sign * s.rows[x].values.mean() for x in labels] for s in samples])
+        titles = tuple(column.title for column in own)
+        results.append(DatasetsStatistics(metric, tuple(labels), titles, across_datasets(means)))
+    return results
