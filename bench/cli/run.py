@@ -204,6 +204,9 @@ def report(
     subset: Annotated[opt.Subset, typer.Option(help="Foreign test cases.")] = "test",
     grid: opt.Grid = "network",
     published: opt.Published = None,
+    statistics: Annotated[
+        bool, typer.Option(help="Mark ties with the best and write statistics beside each table.")
+    ] = True,
     out: opt.Out = Path("results"),
 ) -> None:
     """Rebuild every table and figure from stored cells; trains nothing."""
@@ -218,4 +221,4 @@ def report(
 
     asked = get_matrix(matrix)
     require_editions(asked.tables)
-    reports.rebuild(asked, out, filters, published, grid, subset, console)
+    reports.rebuild(asked, out, filters, published, grid, subset, console, statistics)

@@ -11,6 +11,12 @@ from bench.experiments.cells import CellRecord, load_cell, load_cells
 from bench.experiments.matrices import Matrix
 from bench.experiments.runner import Task
 from bench.reporting.frame import ScoreIndex, scores_of
+from bench.reporting.statistics import (
+    TableStatistics,
+    table_statistics,
+    with_ties,
+    write_statistics,
+)
 from bench.reporting.tables import (
     ComparisonKey,
     Missing,
@@ -33,14 +39,14 @@ def of_run(
     console: Console,
     grid: Grid = "network",
 ) -> list[Path]:
-    """Write and print the tables and figures of the cells that a run asked for."""
+    """Write and print the tables, statistics and figures of the cells that a run asked for."""
     ids = dict.fromkeys(task.id for task in tasks if task.id)
     files = [out / "cells" / cell / "cell.json" for cell in ids]
     cells = [load_cell(file) for file in files if file.is_file()]
     absent = [task for task in tasks if task.state != "done"]
     missing = [Missing.of(task.request, _one_line(task.reason or "not run")) for task in absent]
     subset = tasks[0].request.protocol.external_subset
-    return _produce(matrix, cells, missing, out, published, grid, subset, console)
+    return _produce(matrix, cells, missing, out, published, grid, subset, console, True)
 
 
 def rebuild(
@@ -51,13 +57,25 @@ def rebuild(
     grid: Grid,
     subset: str,
     console: Console,
+    statistics: bool = True,
 ) -> list[Path]:
     """Write and print the tables and figures of every comparison key among the stored cells.
 
     filters: profile, protocol, selection, image_size and epochs; None keeps every value.
+    statistics: mark ties with the best, and write the statistics of each table of two rows or more.
 
     Raises BenchError when nothing is stored, or nothing passes the filters.
     """
+    files: list[Path] = []
+    for group in chosen_groups(matrix, out, filters):
+        files += _produce(matrix, group, (), out, published, grid, subset, console, statistics)
+    return files
+
+
+def chosen_groups(
+    matrix: Matrix, out: Path, filters: dict[str, str | int | None]
+) -> list[list[CellRecord]]:
+    """The stored cells that pass the filters, by comparison key; raises as `rebuild`."""
     stored = load_cells(out / "cells")
     epochs = filters.pop("epochs", None)
     cells = [c for c in select(stored, **filters) if epochs in (None, c.key.epochs)]  # type: ignore[arg-type]
@@ -67,10 +85,7 @@ def rebuild(
             f"No stored cell in {out / 'cells'} to report on. Stored: {keys}. Run "
             f"`bench run --matrix {matrix.name}` or change the filters."
         )
-    files: list[Path] = []
-    for group in comparable_groups(cells).values():
-        files += _produce(matrix, group, (), out, published, grid, subset, console)
-    return files
+    return list(comparable_groups(cells).values())
 
 
 def _produce(
@@ -82,6 +97,7 @@ def _produce(
     grid: Grid,
     subset: str,
     console: Console,
+    statistics: bool,
 ) -> list[Path]:
     if not cells:
         return []
@@ -98,9 +114,13 @@ def _produce(
         explanations=_explanations(cells),
         scores=scores,
     )
-    folder = _folder(comparison_key(cells[0]), grid)
+    folder = report_folder(comparison_key(cells[0]), grid)
+    found: list[TableStatistics] = []
+    if statistics:
+        tables, found = _with_statistics(matrix, tables, scores)
     _print(tables, console)
     files = write_tables(tables, out / "tables" / folder)
+    files += write_statistics(found, out / "tables" / folder)
     from bench.reporting.plots import (
         build_figures,  # matplotlib is slow to import and not always needed
     )
@@ -110,6 +130,18 @@ def _produce(
     return files
 
 
+def _with_statistics(
+    matrix: Matrix, tables: Sequence[Table], scores: ScoreIndex
+) -> tuple[list[Table], list[TableStatistics]]:
+    """The tables with their ties marked, and the statistics of those that have two scored rows."""
+    references = {block.name: block.reference for block in matrix.tables}
+    found = [table_statistics(table, scores, references[table.name]) for table in tables]
+    marked = [
+        with_ties(table, one) if one else table for table, one in zip(tables, found, strict=True)
+    ]
+    return marked, [one for one in found if one]
+
+
 def _print(tables: Sequence[Table], console: Console) -> None:
     for table in tables:
         console.print()
@@ -117,7 +149,7 @@ def _print(tables: Sequence[Table], console: Console) -> None:
     console.print()
 
 
-def _folder(key: ComparisonKey, grid: Grid) -> str:
+def report_folder(key: ComparisonKey, grid: Grid) -> str:
     """`demo-clean-best-val-96`, with `-native` for native scores."""
     tail = "" if grid == "network" else "-native"
     return f"{key.profile}-{key.protocol}-{key.selection}-{key.image_size}{tail}"

@@ -21,7 +21,7 @@ BETTER, WORSE, UNDECIDED = COLOURS[0], COLOURS[1], "#888888"
 KINDS = (
     (BETTER, "o", "better than the reference"),
     (WORSE, "s", "worse"),
-    (UNDECIDED, "D", "not told apart"),
+    (UNDECIDED, "D", "not told apart (Holm's p)"),
 )
 """Colour, marker, words: a row's verdict by the corrected p."""
 
@@ -151,7 +151,7 @@ def cases_figure(column: ColumnStatistics, metric: str, title: str, remark: str)
     shown = [(label, found) for label, found in one.comparisons.items() if found]
     if not shown:
         return None
-    wide = min(4, len(shown))
+    wide = min(4 if len(shown) <= 12 else 5, len(shown))
     high = math.ceil(len(shown) / wide)
     figure = new_figure(1.75 * wide + 0.4, 1.45 * high + 0.3, title, remark)
     grid = figure.subplots(high, wide, squeeze=False, sharex=True, sharey=True).ravel()
@@ -164,8 +164,21 @@ def cases_figure(column: ColumnStatistics, metric: str, title: str, remark: str)
     unit = UNITS[metric]
     figure.supxlabel(f"mean of both, {NAMES[metric]} ({unit})", fontsize=8)
     difference = "points" if unit == "%" else unit
+    _cases_legend(figure)
     figure.supylabel(f"method minus {column.reference} ({difference})", fontsize=8)
     return figure
+
+
+def _cases_legend(figure: Figure) -> None:
+    handles = [
+        Line2D([], [], color=colour, marker="o", linestyle="", markersize=3, label=words)
+        for colour, words in ((BETTER, "case where the method is better"), (WORSE, "worse"))
+    ]
+    handles += [
+        Line2D([], [], color="black", linewidth=1.1, linestyle="--", label="mean difference"),
+        Line2D([], [], color="#777777", linewidth=0.8, linestyle=":", label="mean ± 1.96 SD"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
 
 
 def _bland_altman(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
 from bench.reporting.plots.style import COLOURS, new_figure
@@ -42,7 +43,19 @@ def blob_figure(
         _blobs(axes, one)
         axes.set_title(column.title)
         axes.set_xlabel(f"rank by mean {NAMES[metric]}")
+    _blob_legend(figure)
     return figure
+
+
+def _blob_legend(figure: Figure) -> None:
+    look = {"color": MIDDLE, "marker": "D", "markersize": 3.2}
+    handles = [
+        Line2D([], [], color=BLOB, marker="o", linestyle="", label="share of resamples (area)"),
+        Line2D([], [], color=MIDDLE, linewidth=1.0, label="95 % interval"),
+        Line2D([], [], linestyle="", label="rank, not told from the best", **look),
+        Line2D([], [], linestyle="", label="rank, told apart", **look, markerfacecolor="white"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
 
 
 def _blobs(axes: Axes, one: MetricStatistics) -> None:

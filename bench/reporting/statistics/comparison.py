@@ -16,7 +16,6 @@ from bench.reporting.statistics.permutation import holm, sign_flip, wilcoxon
 from bench.reporting.statistics.resampling import (
     RESAMPLES,
     Floats,
-    Ints,
     bootstrap_means,
     draw,
     interval,
@@ -40,7 +39,7 @@ class Comparison:
 
     mean: difference of the means, in the printed unit. better: probability that the row's score of
     a case is the better one, ties counted half. median: of the differences per case; its p is that
-    of `better`. primary: the p that Holm corrects, of `mean`, for distances of `better`. p_holm:
+    of `better`, its interval is nan but for distances. primary: the p that Holm corrects, of `mean`, for distances of `better`. p_holm:
     primary corrected over the family. p_wilcoxon: on group means. ties: share of cases. empty,
     reference_empty: cases with an empty mask, summed over seeds. without_empty: the same on cases
     without an empty mask on either side; None where there is none, or nothing is left.
@@ -106,7 +105,7 @@ def _compared(
 ) -> list[Comparison]:
     base = sample.rows[reference]
     differences = np.stack([sample.rows[x].at(seeds) - base.at(seeds) for x in labels])
-    estimates = _estimates(differences, sample.group, sample.sign, resamples)
+    estimates = _estimates(differences, sample, resamples)
     averaged = differences.mean(axis=1)
     tests = zip(wilcoxon(averaged, sample.group), share_of_ties(averaged), strict=True)
     return [
@@ -129,24 +128,32 @@ def _compared(
 
 
 def _estimates(
-    differences: Floats, group: Ints, sign: float, resamples: int
+    differences: Floats, sample: Sample, resamples: int
 ) -> list[tuple[Estimate, Estimate, Estimate]]:
-    """(mean, probability of the better score, median) of each row; differences: (R, S, C)."""
-    draws = draw(int(group.max()) + 1, differences.shape[1], resamples)
-    averaged = differences.mean(axis=1)
+    """(mean, probability of the better score, median) of each row; differences: (R, S, C).
+
+    The median of scores has no interval: it takes most of the time and is primary for distances only.
+    """
+    draws = draw(sample.groups, differences.shape[1], resamples)
+    group, sign, averaged = sample.group, sample.sign, differences.mean(axis=1)
     won = wins(sign * averaged)
-    values = (averaged.mean(axis=1), won.mean(axis=1), np.median(averaged, axis=1))
-    drawn = (
-        bootstrap_means(differences, group, draws),
-        bootstrap_wins(sign * differences, group, draws),
-        bootstrap_medians(differences, group, draws),
-    )
     p_mean, p_better = np.split(sign_flip(np.concatenate([averaged, won - 0.5]), group), 2)
-    columns = [
-        [Estimate(*map(float, one)) for one in zip(value, *interval(replicates), p, strict=True)]
-        for value, replicates, p in zip(values, drawn, (p_mean, p_better, p_better), strict=True)
-    ]
+    medians = np.full((1, len(differences)), np.nan)
+    if sample.is_distance:
+        medians = bootstrap_medians(differences, group, draws)
+    columns = (
+        _listed(averaged.mean(axis=1), bootstrap_means(differences, group, draws), p_mean),
+        _listed(won.mean(axis=1), bootstrap_wins(sign * differences, group, draws), p_better),
+        _listed(np.median(averaged, axis=1), medians, p_better),
+    )
     return list(zip(*columns, strict=True))
+
+
+def _listed(values: Floats, replicates: Floats, p: Floats) -> list[Estimate]:
+    """An estimate per row. replicates: (B, R)."""
+    return [
+        Estimate(*map(float, one)) for one in zip(values, *interval(replicates), p, strict=True)
+    ]
 
 
 def _without_empty(

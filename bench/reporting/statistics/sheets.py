@@ -1,7 +1,7 @@
 """Statistics as small tables of words: what is printed and written beside each table."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.reporting.statistics.across import ALPHA
@@ -15,6 +15,16 @@ from bench.reporting.statistics.tables import (
 )
 from bench.reporting.tables.entries import NOTHING
 from bench.reporting.tables.table import UNITS
+
+DISTANCE_NOTE = (
+    "Median and P(better) are primary: p is the sign-flip test of P(better) = 0.5, since the mean of "
+    "distances follows a few cases. A case with one empty mask scores the image diagonal; rows named "
+    "'without empty' leave such cases out on both sides."
+)
+RANKS_NOTE = (
+    "≈ cannot be told from the best at 95 %. Rank per case: mean of the ranks within each case "
+    "(rank-then-mean); the rank before it is of the means (mean-then-rank)."
+)
 
 NAMES = {"dsc": "DSC", "iou": "IoU", "hd95": "HD95", "hd95_directed": "HD95 directed"}
 
@@ -36,7 +46,7 @@ def sheets_of(found: TableStatistics) -> list[Sheet]:
 
 def _sheets(found: TableStatistics) -> Iterator[Sheet]:
     for column in found.columns:
-        notes = (*_method(column, found.resamples), *column.warnings())
+        notes = (_method(column, found.resamples), *column.warnings())
         for metric, one in column.metrics.items():
             if column.reference and one.comparisons:
                 yield _differences(column, column.reference, metric, one, notes)
@@ -134,17 +144,13 @@ def _distance_row(one: Comparison) -> tuple[str, ...]:
 
 def _family(one: MetricStatistics, reference: str) -> tuple[str, ...]:
     known = [found for found in one.comparisons.values() if found]
-    lines = (f"Holm's family: {len(known)} rows against {reference} on this dataset and metric.",)
+    lead = f"Holm's family: {len(known)} rows against {reference} on this dataset and metric."
     if one.sample.is_distance:
-        lines += (
-            "Median and P(better) are primary: p is the sign-flip test of P(better) = 0.5, since "
-            "the mean of distances follows a few cases. A case with one empty mask scores the "
-            "image diagonal; rows named 'without empty' leave such cases out on both sides.",
-        )
-    return lines
+        return (lead, DISTANCE_NOTE)
+    return (lead,)
 
 
-def _method(column: ColumnStatistics, resamples: int) -> tuple[str, ...]:
+def _method(column: ColumnStatistics, resamples: int) -> str:
     sample = next(iter(column.metrics.values())).sample
     flips = "exact" if sample.groups <= EXACT_GROUPS else f"{FLIPS:,} flips"
     groups = f" in {sample.groups} groups" if sample.groups_known else ""
@@ -152,7 +158,7 @@ def _method(column: ColumnStatistics, resamples: int) -> tuple[str, ...]:
         f"{len(sample.cases)} cases{groups}, seeds {', '.join(map(str, sample.seeds))}. Intervals: "
         f"95 % percentiles of {resamples:,} resamples of groups and seeds. p: sign flips of whole "
         f"groups ({flips}), seeds averaged first. P(better): share of cases with the better score, "
-        "ties half.",
+        "ties half."
     )
 
 
@@ -175,8 +181,7 @@ def _ranks(column: ColumnStatistics, notes: tuple[str, ...]) -> Sheet:
         for (first, second), tau in column.agreement().items()
     ]
     lines = [
-        "≈ cannot be told from the best at 95 %. Rank per case: mean of the ranks within each case "
-        "(rank-then-mean); the rank before it is of the means (mean-then-rank).",
+        RANKS_NOTE,
         *stable,
         *([f"Kendall's tau between the rankings of {'; '.join(agree)}."] if agree else []),
     ]
@@ -223,11 +228,12 @@ def datasets_sheet(one: DatasetsStatistics) -> Sheet:
 def datasets_notes(one: DatasetsStatistics) -> list[str]:
     """What the ranks can and cannot show."""
     result, methods = one.result, len(one.labels)
-    lines = [
-        f"Datasets: {', '.join(one.titles)}. Friedman p = {p_words(result.p)} (chi-square "
+    lead = (
+        f"Datasets: {', '.join(one.titles)}. Friedman p: {p_words(result.p)} (chi-square "
         f"approximation). Nemenyi's critical difference at 5 % is {result.difference:.2f} ranks, "
-        f"of {methods - 1} that are possible.",
-    ]
+        f"of {methods - 1} that are possible."
+    )
+    lines = [lead]
     if result.difference >= methods - 1:
         lines.append(
             f"With N = {result.datasets} no two of these {methods} methods can be told apart."
@@ -240,11 +246,3 @@ def datasets_notes(one: DatasetsStatistics) -> list[str]:
     if result.datasets < 10:
         lines.append(f"Fewer than 10 datasets (N = {result.datasets}): a description, no proof.")
     return lines
-
-
-def printed_sheets(
-    found: Sequence[TableStatistics], datasets: Sequence[DatasetsStatistics]
-) -> list[Sheet]:
-    """All sheets of several tables, then those over datasets."""
-    sheets = [sheet for one in found for sheet in sheets_of(one)]
-    return sheets + [datasets_sheet(one) for one in datasets]

@@ -126,7 +126,7 @@ def table_statistics(
     """
     label = reference_row(table, reference)
     columns = []
-    for place, (column, title) in enumerate(_columns(table)):
+    for column, title in _columns(table):
         found = _column(table, column, title, scores, label, resamples)
         if found is not None:
             columns.append(found)
@@ -183,8 +183,10 @@ def _metric(
         for label, entry in entries.items()
     }
     sample = make_sample(metric, rows, 100.0 if UNITS[metric] == "%" else 1.0)
-    comparisons = compare_rows(sample, reference, resamples) if reference in sample.rows else {}
-    return MetricStatistics(sample, _ranking(sample, resamples), comparisons)
+    found: dict[str, Comparison | None] = {}
+    if reference is not None and reference in sample.rows:
+        found = compare_rows(sample, reference, resamples)
+    return MetricStatistics(sample, _ranking(sample, resamples), found)
 
 
 def _ranking(sample: Sample, resamples: int) -> Ranking | None:
