@@ -23,6 +23,7 @@ from bench.reporting.statistics import (
 )
 from bench.reporting.statistics.sheets import datasets_sheet, sheets_of
 from bench.reporting.tables import build_tables, comparison_key
+from bench.reporting.tables.footer import key_lines
 from bench.reporting.tables.table import Grid
 
 
@@ -48,7 +49,8 @@ def compare(
         folder += f"-against-{reference}" if reference else ""
         found, datasets = _statistics(matrix, cells, reference, grid, subset)
         if found:
-            files += _produce(found, datasets, out / "statistics" / folder, console)
+            lines = key_lines(comparison_key(cells[0]), cells)
+            files += _produce(found, datasets, lines, out / "statistics" / folder, console)
     if not files:
         raise BenchError(
             f"No table of matrix {matrix.name!r} has two rows with scores in {out / 'cells'}: "
@@ -86,28 +88,20 @@ def _statistics(
 def _produce(
     found: Sequence[TableStatistics],
     datasets: Sequence[DatasetsStatistics],
+    lines: Sequence[str],
     folder: Path,
     console: Console,
 ) -> list[Path]:
     for one in found:
         console.print(f"\n[bold underline]{one.table.caption}[/]")
         console.print(*map(to_rich, sheets_of(one)), sep="\n")
-        console.print(*(f"[dim]{line}[/]" for line in _key_lines(one)), sep="\n", highlight=False)
     console.print(*(to_rich(datasets_sheet(one)) for one in datasets), sep="\n")
+    console.print(*lines, sep="\n", highlight=False)
     files = write_statistics(found, folder) + write_datasets(datasets, folder)
     from bench.reporting.plots.statistics import (
         build_statistics_figures,  # matplotlib is slow to import and not always needed
     )
 
-    remark = " ".join(_key_lines(found[0]))
-    files += build_statistics_figures(found, datasets, folder, remark)
+    files += build_statistics_figures(found, datasets, folder, " ".join(lines))
     console.print(f"{len(files)} files in {folder}")
     return files
-
-
-def _key_lines(one: TableStatistics) -> list[str]:
-    """What the table's footer says first: phantoms, profile, protocol, selection rule, size."""
-    profile = dict(one.table.facts)["profile"]
-    lines = one.table.footer
-    last = next(i for i, line in enumerate(lines) if line.startswith(f"Profile {profile}"))
-    return list(lines[: last + 1])

@@ -17,6 +17,7 @@ from bench.reporting.statistics.tables import (
 )
 
 BLOB, MIDDLE = COLOURS[5], COLOURS[0]
+DIAMONDS = (("rank, not told from the best", MIDDLE), ("rank, told from the best", "white"))
 
 
 def blob_figure(
@@ -48,14 +49,19 @@ def blob_figure(
 
 
 def _blob_legend(figure: Figure) -> None:
-    look = {"color": MIDDLE, "marker": "D", "markersize": 3.2}
     handles = [
         Line2D([], [], color=BLOB, marker="o", linestyle="", label="share of resamples (area)"),
         Line2D([], [], color=MIDDLE, linewidth=1.0, label="95 % interval"),
-        Line2D([], [], linestyle="", label="rank, not told from the best", **look),
-        Line2D([], [], linestyle="", label="rank, told apart", **look, markerfacecolor="white"),
+        *(_diamond(words, face) for words, face in DIAMONDS),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
+
+
+def _diamond(words: str, face: str) -> Line2D:
+    return Line2D(
+        [], [], linestyle="", marker="D", markersize=3.2, color=MIDDLE, markerfacecolor=face,
+        label=words,
+    )  # fmt: skip
 
 
 def _blobs(axes: Axes, one: MetricStatistics) -> None:
