@@ -21,7 +21,7 @@ from bench.reporting.statistics import (
     write_datasets,
     write_statistics,
 )
-from bench.reporting.statistics.sheets import datasets_sheet, sheets_of
+from bench.reporting.statistics.sheets import datasets_sheet, in_a_row, sheets_of
 from bench.reporting.tables import build_tables, comparison_key
 from bench.reporting.tables.footer import key_lines
 from bench.reporting.tables.table import Grid
@@ -94,7 +94,7 @@ def _produce(
 ) -> list[Path]:
     for one in found:
         console.print(f"\n[bold underline]{one.table.caption}[/]")
-        console.print(*map(to_rich, sheets_of(one)), sep="\n")
+        console.print(*map(to_rich, in_a_row(sheets_of(one))), sep="\n")
     console.print(*(to_rich(datasets_sheet(one)) for one in datasets), sep="\n")
     console.print(*lines, sep="\n", highlight=False)
     files = write_statistics(found, folder) + write_datasets(datasets, folder)

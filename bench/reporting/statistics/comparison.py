@@ -8,7 +8,6 @@ import numpy as np
 
 from bench.reporting.statistics.effects import (
     bootstrap_medians,
-    bootstrap_wins,
     share_of_ties,
     wins,
 )
@@ -135,15 +134,15 @@ def _estimates(
     The median of scores has no interval: it takes most of the time and is primary for distances only.
     """
     draws = draw(sample.groups, differences.shape[1], resamples)
-    group, sign, averaged = sample.group, sample.sign, differences.mean(axis=1)
-    won = wins(sign * averaged)
+    group, averaged = sample.group, differences.mean(axis=1)
+    won = wins(sample.sign * averaged)
     p_mean, p_better = np.split(sign_flip(np.concatenate([averaged, won - 0.5]), group), 2)
     medians = np.full((1, len(differences)), np.nan)
     if sample.is_distance:
-        medians = bootstrap_medians(differences, group, draws)
+        medians = bootstrap_medians(averaged, group, draws)
     columns = (
         _listed(averaged.mean(axis=1), bootstrap_means(differences, group, draws), p_mean),
-        _listed(won.mean(axis=1), bootstrap_wins(sign * differences, group, draws), p_better),
+        _listed(won.mean(axis=1), bootstrap_means(won[:, None], group, draws), p_better),
         _listed(np.median(averaged, axis=1), medians, p_better),
     )
     return list(zip(*columns, strict=True))

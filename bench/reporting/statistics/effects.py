@@ -1,19 +1,14 @@
 """Effects per case: probability of the better score, median difference, share of ties.
 
-All are of scores that are averaged over seeds first, and bootstrapped over groups and seeds.
+All are of scores that are averaged over seeds first, and bootstrapped over groups only: drawing two
+of three seeds would make a case's average noisier, which moves the probability towards 1/2.
 Sources: P(A > B) + P(A = B) / 2 is the probability of superiority (Vargha and Delaney 2000,
 J. Educ. Behav. Stat. 25(2); paired here).
 """
 
 import numpy as np
 
-from bench.reporting.statistics.resampling import (
-    Draws,
-    Floats,
-    Ints,
-    group_sizes,
-    group_sums,
-)
+from bench.reporting.statistics.resampling import CHUNK, Draws, Floats, Ints
 
 TIE = (
     1e-9  # scores closer than this are equal: the order of a sum over seeds changes the last digit
@@ -30,29 +25,15 @@ def share_of_ties(differences: Floats) -> Floats:
     return np.asarray((np.abs(differences) <= TIE).mean(axis=-1))
 
 
-def bootstrap_wins(differences: Floats, group: Ints, draws: Draws) -> Floats:
-    """Mean of `wins` over cases, per replicate. differences: (R, S, C); returns (B, R)."""
-    sizes = group_sizes(group)
-    shares = np.empty((len(draws.groups), len(differences)))
-    for weights, which in draws.by_seeds():
-        averaged = np.einsum("rsc,s->rc", differences, weights)
-        sums = group_sums(wins(averaged), group).T
-        for part in _parts(which):
-            counts = draws.groups[part].astype(np.float64)
-            shares[part] = (counts @ sums) / (counts @ sizes)[:, None]
-    return shares
-
-
 def bootstrap_medians(differences: Floats, group: Ints, draws: Draws) -> Floats:
-    """Median over cases, per replicate. differences: (R, S, C); returns (B, R)."""
+    """Median over the cases of the drawn groups. differences: (R, C); returns (B, R)."""
     medians = np.empty((len(draws.groups), len(differences)))
-    for weights, which in draws.by_seeds():
-        averaged = np.einsum("rsc,s->rc", differences, weights)
-        for row, values in enumerate(averaged):
-            order = np.argsort(values, kind="stable")
-            for part in _parts(which):
-                counts = draws.groups[part][:, group[order]]
-                medians[part, row] = _weighted_medians(values[order], counts)
+    for row, values in enumerate(differences):
+        order = np.argsort(values, kind="stable")
+        for start in range(0, len(draws.groups), CHUNK):
+            place = slice(start, start + CHUNK)
+            counts = draws.groups[place][:, group[order]]
+            medians[place, row] = _weighted_medians(values[order], counts)
     return medians
 
 
@@ -63,8 +44,3 @@ def _weighted_medians(values: Floats, counts: np.ndarray) -> Floats:
     lower = (reached > (total - 1) // 2).argmax(axis=1)
     upper = (reached > total // 2).argmax(axis=1)
     return (values[lower] + values[upper]) / 2
-
-
-def _parts(which: Ints) -> list[Ints]:
-    """Replicates in parts whose counts fit the cache."""
-    return np.array_split(which, max(1, len(which) // 500))

@@ -31,7 +31,7 @@ def sign_flip(differences: Floats, group: Ints, flips: int = FLIPS) -> Floats:
     least = observed - _ROUNDING * np.abs(sums).sum(axis=1)
     if groups <= EXACT_GROUPS:
         flipped = np.abs(_all_signs(groups) @ sums.T)
-        return (flipped >= least).mean(axis=0).astype(np.float64)
+        return np.count_nonzero(flipped >= least, axis=0) / np.float64(len(flipped))
     rng = np.random.default_rng([SEED, groups])
     extreme = np.ones(len(sums))
     for start in range(0, flips, _CHUNK):

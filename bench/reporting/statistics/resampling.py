@@ -24,7 +24,7 @@ RESAMPLES = 10_000
 SEED = 20_260_101
 LEAST_SEEDS = 3  # with fewer, a spread between seeds cannot be estimated
 CONFIDENCE = 0.95
-_CHUNK = 500  # replicates at a time: 500 x 2,000 groups are 8 MB
+CHUNK = 500  # replicates at a time: 500 x 2,000 groups are 8 MB
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,9 @@ class Draws:
 
     def chunks(self) -> Iterator[tuple[slice, Floats]]:
         """(place, counts of groups as float64) of some replicates at a time."""
-        for start in range(0, len(self.groups), _CHUNK):
-            place = slice(start, start + _CHUNK)
+        for start in range(0, len(self.groups), CHUNK):
+            place = slice(start, start + CHUNK)
             yield place, self.groups[place].astype(np.float64)
-
-    def by_seeds(self) -> Iterator[tuple[Floats, Ints]]:
-        """(weights of the seeds that sum to 1, the replicates that drew them)."""
-        kinds, kind = np.unique(self.seeds, axis=0, return_inverse=True)
-        order = np.argsort(kind.ravel(), kind="stable")
-        ends = np.cumsum(np.bincount(kind.ravel()))
-        for counts, which in zip(kinds, np.split(order, ends[:-1]), strict=True):
-            yield counts / counts.sum(), which
 
 
 @lru_cache(maxsize=4)
@@ -58,8 +50,8 @@ def draw(groups: int, seeds: int, resamples: int = RESAMPLES) -> Draws:
     """The draws for so many groups and seeds; equal arguments give equal draws."""
     rng = np.random.default_rng([SEED, groups, seeds])
     counts = np.empty((resamples, groups), np.uint16)
-    for start in range(0, resamples, _CHUNK):
-        part = counts[start : start + _CHUNK]
+    for start in range(0, resamples, CHUNK):
+        part = counts[start : start + CHUNK]
         part[:] = _counts(rng, len(part), groups, max(groups - 1, 1))
     if seeds < LEAST_SEEDS:
         return Draws(counts, np.ones((resamples, seeds), np.int64))
@@ -87,13 +79,15 @@ def group_sizes(group: Ints) -> Floats:
 def bootstrap_means(values: Floats, group: Ints, draws: Draws) -> Floats:
     """Mean over drawn groups and seeds. values: (R, S, C); group: (C,); returns (B, R).
 
-    A mean over cases: a group counts by its size, as in the printed mean.
+    A mean over cases: a group counts by its size, as in the printed mean. Values of one seed, such
+    as averages over seeds, take the drawn groups only.
     """
     rows, seeds, _ = values.shape
     sums = group_sums(values, group).reshape(rows * seeds, -1).T
     sizes = group_sizes(group)
     means = np.empty((len(draws.groups), rows))
-    weights = draws.seeds / draws.seeds.sum(axis=1, keepdims=True)
+    drawn = draws.seeds if seeds > 1 else np.ones((len(means), 1))
+    weights = drawn / drawn.sum(axis=1, keepdims=True)
     for place, counts in draws.chunks():
         totals = (counts @ sums).reshape(-1, rows, seeds)
         means[place] = np.einsum("brs,bs->br", totals, weights[place])

@@ -1,12 +1,13 @@
 """Statistics as small tables of words: what is printed and written beside each table."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from bench.reporting.statistics.across import ALPHA
 from bench.reporting.statistics.comparison import Comparison, Estimate
 from bench.reporting.statistics.permutation import EXACT_GROUPS, FLIPS
+from bench.reporting.statistics.resampling import LEAST_SEEDS
 from bench.reporting.statistics.tables import (
     ColumnStatistics,
     DatasetsStatistics,
@@ -18,8 +19,9 @@ from bench.reporting.tables.table import UNITS
 
 DISTANCE_NOTE = (
     "Median and P(better) are primary: p is the sign-flip test of P(better) = 0.5, since the mean of "
-    "distances follows a few cases. A case with one empty mask scores the image diagonal; rows named "
-    "'without empty' leave such cases out on both sides."
+    "distances follows a few cases. A case with one empty mask scores the image diagonal. Empty: how "
+    "often a mask is empty, own and the reference's, summed over seeds. Rows 'not empty': the number "
+    "of cases without an empty mask on either side, and the same on these cases alone."
 )
 RANKS_NOTE = (
     "≈ cannot be told from the best at 95 %. Rank per case: mean of the ranks within each case "
@@ -31,12 +33,25 @@ NAMES = {"dsc": "DSC", "iou": "IoU", "hd95": "HD95", "hd95_directed": "HD95 dire
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of words. rows: as many words as headers. notes: lines below it."""
+    """A table of words. rows: as many words as headers. notes: lines below it.
+
+    common: lines that hold for all sheets of one test set.
+    """
 
     title: str
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    common: tuple[str, ...] = ()
+
+
+def in_a_row(sheets: Sequence[Sheet]) -> list[Sheet]:
+    """The same sheets, to be read one after the other: common lines only below the last of a run."""
+    following = [*(sheet.common for sheet in sheets[1:]), None]
+    return [
+        replace(sheet, common=()) if sheet.common == after else sheet
+        for sheet, after in zip(sheets, following, strict=True)
+    ]
 
 
 def sheets_of(found: TableStatistics) -> list[Sheet]:
@@ -69,8 +84,9 @@ def p_words(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _difference(one: Estimate) -> str:
-    return f"{signed(one.value)} [{signed(one.low)}, {signed(one.high)}]"
+def _difference(one: Estimate, digits: int = 2) -> str:
+    low, high = signed(one.low, digits), signed(one.high, digits)
+    return f"{signed(one.value, digits)} [{low}, {high}]"
 
 
 def _share(one: Estimate) -> str:
@@ -103,8 +119,8 @@ def _differences(
         rows.append((label, *build(found)))
         if found.without_empty:
             cases = found.without_empty.cases
-            rows.append((f"{label}, {cases} cases without empty", *build(found.without_empty)))
-    return Sheet(title, headers, tuple(rows), (*_family(one, reference), *notes))
+            rows.append((f"  not empty: {cases}", *build(found.without_empty)))
+    return Sheet(title, headers, tuple(rows), _family(one, reference), notes)
 
 
 SCORE_HEADERS = (
@@ -113,7 +129,7 @@ SCORE_HEADERS = (
 )
 DISTANCE_HEADERS = (
     *("Model", "Median difference [95 %]", "P(better) [95 %]", "p", "p (Holm)", "Ties"),
-    *("Mean difference [95 %]", "p (mean)", "Empty (own, reference)"),
+    *("Mean difference [95 %]", "p (mean)", "Empty"),
 )
 
 
@@ -136,7 +152,7 @@ def _distance_row(one: Comparison) -> tuple[str, ...]:
         p_words(one.better.p),
         p_words(one.p_holm),
         f"{100 * one.ties:.0f} %",
-        _difference(one.mean),
+        _difference(one.mean, 1),
         p_words(one.mean.p),
         f"{one.empty}, {one.reference_empty}",
     )
@@ -154,11 +170,12 @@ def _method(column: ColumnStatistics, resamples: int) -> str:
     sample = next(iter(column.metrics.values())).sample
     flips = "exact" if sample.groups <= EXACT_GROUPS else f"{FLIPS:,} flips"
     groups = f" in {sample.groups} groups" if sample.groups_known else ""
+    seeds = " and seeds" if len(sample.seeds) >= LEAST_SEEDS else ""
     return (
         f"{len(sample.cases)} cases{groups}, seeds {', '.join(map(str, sample.seeds))}. Intervals: "
-        f"95 % percentiles of {resamples:,} resamples of groups and seeds. p: sign flips of whole "
-        f"groups ({flips}), seeds averaged first. P(better): share of cases with the better score, "
-        "ties half."
+        f"95 % percentiles of {resamples:,} resamples of groups{seeds}; median and P(better): of "
+        f"groups. p: sign flips of whole groups ({flips}), seeds averaged first. P(better): share of "
+        "cases with the better score, ties half."
     )
 
 
@@ -185,7 +202,7 @@ def _ranks(column: ColumnStatistics, notes: tuple[str, ...]) -> Sheet:
         *stable,
         *([f"Kendall's tau between the rankings of {'; '.join(agree)}."] if agree else []),
     ]
-    return Sheet(f"{column.title}: ranks", tuple(headers), tuple(rows), (*lines, *notes))
+    return Sheet(f"{column.title}: ranks", tuple(headers), tuple(rows), tuple(lines), notes)
 
 
 def _rank(label: str, one: MetricStatistics) -> tuple[str, ...]:

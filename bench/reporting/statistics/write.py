@@ -12,7 +12,7 @@ from rich.text import Text
 
 from bench.core.files import write_text
 from bench.reporting.statistics.comparison import Comparison
-from bench.reporting.statistics.sheets import Sheet, datasets_sheet, sheets_of
+from bench.reporting.statistics.sheets import Sheet, datasets_sheet, in_a_row, sheets_of
 from bench.reporting.statistics.tables import (
     ColumnStatistics,
     DatasetsStatistics,
@@ -30,7 +30,7 @@ def to_rich(sheet: Sheet) -> Group:
         body.add_column(header, justify="right" if place else "left", overflow="fold")
     for row in sheet.rows:
         body.add_row(*map(Text, row))
-    notes = [Text(line, style="dim") for line in sheet.notes]
+    notes = [Text(line, style="dim") for line in (*sheet.notes, *sheet.common)]
     return Group(Text(sheet.title, style="bold"), body, *notes, Text(""))
 
 
@@ -39,7 +39,7 @@ def to_markdown(sheet: Sheet) -> str:
     rules = [":--", *["--:"] * (len(sheet.headers) - 1)]
     rows = [sheet.headers, rules, *(map(escape_markdown, row) for row in sheet.rows)]
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    notes = "<br>\n".join(map(escape_markdown, sheet.notes))
+    notes = "<br>\n".join(map(escape_markdown, (*sheet.notes, *sheet.common)))
     return f"### {escape_markdown(sheet.title)}\n\n" + "\n".join(lines) + f"\n\n{notes}\n"
 
 
@@ -58,7 +58,7 @@ def to_latex(sheet: Sheet) -> str:
         r"\bottomrule",
         r"\end{tabular}}",
         r"\par\smallskip\begin{minipage}{\linewidth}\footnotesize",
-        *(rf"{escape_latex(line)}\par" for line in sheet.notes),
+        *(rf"{escape_latex(line)}\par" for line in (*sheet.notes, *sheet.common)),
         r"\end{minipage}",
         r"\end{table}",
     ]
@@ -109,7 +109,7 @@ def write_datasets(found: Sequence[DatasetsStatistics], folder: Path) -> list[Pa
 def _write_sheets(
     stem: Path, title: str, sheets: Sequence[Sheet], foot: tuple[str, ...]
 ) -> list[Path]:
-    parts = [f"## {escape_markdown(title)}\n", *map(to_markdown, sheets)]
+    parts = [f"## {escape_markdown(title)}\n", *map(to_markdown, in_a_row(sheets))]
     if foot:
         parts.append("<br>\n".join(map(escape_markdown, foot)) + "\n")
     floats = "\\clearpage\n".join(map(to_latex, sheets))
@@ -128,7 +128,7 @@ def _csv(lines: Sequence[Line]) -> str:
     target = io.StringIO()
     writer = csv.DictWriter(target, list(lines[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({k: "" if v != v else v for k, v in line.items()} for line in lines)  # nan
     return target.getvalue()
 
 
