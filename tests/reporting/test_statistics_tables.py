@@ -272,9 +272,20 @@ def test_datasets_are_ranked_with_their_number_and_what_so_few_can_show():
     sheet = datasets_sheet(over)
     assert sheet.title == "DSC: mean rank over N = 5 datasets"
     assert sheet.rows[0] == ("gms", "1.00")
+    assert over.left_out == ()
     text = " ".join(sheet.notes)
     assert "Nemenyi's critical difference at 5 % is 1.48 ranks" in text
     assert "An exact Wilcoxon test over 5 datasets cannot go below p = 0.0625" in text
+
+
+def test_a_row_that_lacks_a_seed_somewhere_is_left_out_of_the_mean_ranks_and_named():
+    means = {"unet": 0.5, "gss": 0.7, "gms": 0.9, "sdseg": 0.6}
+    parts = [frame({m: noisy(v, 30) for m, v in means.items()}, test=f"d{i}") for i in range(3)]
+    scores = pd.concat(parts, ignore_index=True)
+    scores = scores[scores["cell"] != "sdseg-d1-2"].reset_index(drop=True)
+    (over,) = datasets_statistics([table_statistics(table(scores), index(scores), "gms", B)])
+    assert (over.labels, over.left_out) == (("unet", "gss", "gms"), ("sdseg",))
+    assert "so left out: sdseg." in " ".join(datasets_sheet(over).notes)
 
 
 def test_a_dataset_counts_once_and_three_methods_are_needed():
@@ -296,8 +307,8 @@ def test_a_sheet_says_what_an_eye_can_check():
          "−30.00", "<0.001"),
     )  # fmt: skip
     assert ranks.rows == (
-        ("unet", "2 [2 to 2]", "0.00", "2.0"),
-        ("gms", "1≈ [1 to 1]", "1.00", "1.0"),
+        ("unet", "2 [2–2]", "0.00", "2.0"),
+        ("gms", "1≈ [1–1]", "1.00", "1.0"),
     )
     assert first.common == ranks.common and in_a_row([first, ranks])[0].common == ()
     assert to_rich(first)

@@ -11,9 +11,20 @@ set of those that may be the best).
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from bench.reporting.statistics.resampling import CONFIDENCE, Floats, interval
+from bench.reporting.statistics.effects import wins
+from bench.reporting.statistics.resampling import (
+    CONFIDENCE,
+    Draws,
+    Floats,
+    Ints,
+    bootstrap_means,
+    interval,
+)
+
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,7 @@ class Ranking:
     tau: float
     tau_low: float
     case_ranks: Floats
-    best: np.ndarray
+    best: Flags
 
     @property
     def tau_of_orders(self) -> float:
@@ -43,10 +54,10 @@ class Ranking:
         return float(kendall_tau(rankdata(self.case_ranks), self.ranks))
 
 
-def ranking(values: Floats, replicates: Floats) -> Ranking:
+def ranking(values: Floats, replicates: Floats, best: Flags) -> Ranking:
     """The ranking of R methods. values: (R, C), averaged over seeds; replicates: means, (B, R).
 
-    Larger is better: give distances with a minus.
+    best: of `best_set`. Larger is better: give distances with a minus.
     """
     means = values.mean(axis=1)
     ranks = places(means)
@@ -64,7 +75,7 @@ def ranking(values: Floats, replicates: Floats) -> Ranking:
         tau=float(taus.mean()),
         tau_low=float(np.quantile(taus, (1 - CONFIDENCE) / 2)),
         case_ranks=places(values.T).mean(axis=0),
-        best=best_set(means, replicates),
+        best=best,
     )
 
 
@@ -83,21 +94,45 @@ def kendall_tau(ranks: Floats, other: Floats) -> Floats:
         return np.asarray(both / np.sqrt(np.abs(a).sum(axis=-1) * np.abs(b).sum()))
 
 
-def best_set(means: Floats, replicates: Floats) -> np.ndarray:
-    """Which methods may be the best: bool (R,). means: (R,), larger is better; replicates: (B, R).
+def leads_of_means(means: Floats, replicates: Floats) -> tuple[Floats, Floats]:
+    """(lead, drawn) for `best_set`: differences of means. means: (R,); replicates: (B, R)."""
+    lead = means[None, :] - means[:, None]
+    return lead, replicates[:, None, :] - replicates[:, :, None]
 
-    A method leaves the set when another is better beyond what the bootstrap allows for the largest
-    of all its differences at once (studentized, one-sided 2.5 %). Of two methods both stay exactly
-    when the 95 % percentile interval of their difference does not lie on one side of zero.
+
+def leads_of_wins(values: Floats, group: Ints, draws: Draws) -> tuple[Floats, Floats]:
+    """(lead, drawn) for `best_set`: probability of the better score minus 1/2. values: (R, C).
+
+    For scores with heavy tails, where a few cases decide on the mean.
     """
-    return np.array([_may_be_best(place, means, replicates) for place in range(len(means))])
+    rows = len(values)
+    first, second = np.triu_indices(rows, 1)
+    won = wins(values[second] - values[first]) - 0.5
+    shares = bootstrap_means(won[:, None], group, draws)
+    lead, drawn = np.zeros((rows, rows)), np.zeros((len(shares), rows, rows))
+    lead[first, second], drawn[:, first, second] = won.mean(axis=1), shares
+    return lead - lead.T, drawn - drawn.transpose(0, 2, 1)
 
 
-def _may_be_best(place: int, means: Floats, replicates: Floats) -> bool:
-    lead = np.delete(means - means[place], place)
-    drawn = np.delete(replicates - replicates[:, [place]], place, axis=1)
+def best_set(lead: Floats, drawn: Floats) -> Flags:
+    """Which methods may be the best: bool (R,).
+
+    lead: (R, R), by how much method j is better than method i, at [i, j]; drawn: the same of each
+    replicate, (B, R, R). A method leaves the set when another is better beyond what the bootstrap
+    allows for the largest of all leads over it at once (studentized, one-sided 2.5 %). Of two
+    methods both stay exactly when the 95 % percentile interval of the lead holds zero.
+    """
+    rows = range(len(lead))
+    others = [[other for other in rows if other != row] for row in rows]
+    return np.array(
+        [_may_be_best(lead[i, j], drawn[:, i, j]) for i, j in zip(rows, others, strict=True)]
+    )
+
+
+def _may_be_best(lead: Floats, drawn: Floats) -> bool:
+    """lead: (R - 1,), drawn: (B, R - 1), of the others over one method."""
     spread = drawn.std(axis=0)
-    sure = spread <= 1e-12 * (1 + np.abs(lead))  # the same difference in every replicate
+    sure = spread <= 1e-12 * (1 + np.abs(lead))  # the same lead in every replicate
     if (lead[sure] > 1e-12).any():
         return False
     if sure.all():

@@ -24,8 +24,9 @@ DISTANCE_NOTE = (
     "of cases without an empty mask on either side, and the same on these cases alone."
 )
 RANKS_NOTE = (
-    "≈ cannot be told from the best at 95 %. Rank per case: mean of the ranks within each case "
-    "(rank-then-mean); the rank before it is of the means (mean-then-rank)."
+    "Rank of the mean (mean-then-rank) with its 95 % interval; ≈ cannot be told from the best at "
+    "95 %, for distances by P(better). Per case: mean of the ranks within each case "
+    "(rank-then-mean)."
 )
 
 NAMES = {"dsc": "DSC", "iou": "IoU", "hd95": "HD95", "hd95_directed": "HD95 directed"}
@@ -185,7 +186,7 @@ def _method(column: ColumnStatistics, resamples: int) -> str:
 def _ranks(column: ColumnStatistics, notes: tuple[str, ...]) -> Sheet:
     ranked = {name: one for name, one in column.metrics.items() if one.ranking}
     labels = list(dict.fromkeys(x for one in column.metrics.values() for x in one.sample.rows))
-    heads = ("rank [95 %]", "P(first)", "Rank per case")
+    heads = ("rank", "P(first)", "Per case")
     headers = ["Model"]
     headers += [f"{NAMES[n]} {h}" if h == heads[0] else h for n in ranked for h in heads]
     rows = [
@@ -209,7 +210,7 @@ def _rank(label: str, one: MetricStatistics) -> tuple[str, ...]:
     if one.ranking is None or label not in one.sample.complete:
         return (NOTHING, NOTHING, NOTHING)
     at, found = one.sample.complete.index(label), one.ranking
-    span = f"{found.low[at]:g} to {found.high[at]:g}"
+    span = f"{found.low[at]:g}–{found.high[at]:g}"
     return (
         f"{found.ranks[at]:g}{'≈' * bool(found.best[at])} [{span}]",
         f"{found.first[at]:.2f}",
@@ -251,6 +252,10 @@ def datasets_notes(one: DatasetsStatistics) -> list[str]:
         f"of {methods - 1} that are possible."
     )
     lines = [lead]
+    if one.left_out:
+        lines.append(
+            f"Not with all seeds on every dataset, so left out: {', '.join(one.left_out)}."
+        )
     if result.difference >= methods - 1:
         lines.append(
             f"With N = {result.datasets} no two of these {methods} methods can be told apart."

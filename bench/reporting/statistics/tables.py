@@ -9,7 +9,14 @@ from bench.core.errors import unknown_name
 from bench.reporting.frame import ScoreIndex
 from bench.reporting.statistics.across import AcrossDatasets, across_datasets
 from bench.reporting.statistics.comparison import Comparison, compare_rows
-from bench.reporting.statistics.ranking import Ranking, kendall_tau, ranking
+from bench.reporting.statistics.ranking import (
+    Ranking,
+    best_set,
+    kendall_tau,
+    leads_of_means,
+    leads_of_wins,
+    ranking,
+)
 from bench.reporting.statistics.resampling import (
     LEAST_SEEDS,
     RESAMPLES,
@@ -194,7 +201,12 @@ def _ranking(sample: Sample, resamples: int) -> Ranking | None:
         return None
     values = np.stack([sample.sign * sample.rows[label].values for label in sample.complete])
     draws = draw(sample.groups, len(sample.seeds), resamples)
-    return ranking(values.mean(axis=1), bootstrap_means(values, sample.group, draws))
+    averaged, replicates = values.mean(axis=1), bootstrap_means(values, sample.group, draws)
+    if sample.is_distance:
+        leads = leads_of_wins(averaged, sample.group, draws)
+    else:
+        leads = leads_of_means(averaged.mean(axis=1), replicates)
+    return ranking(averaged, replicates, best_set(*leads))
 
 
 def with_ties(table: Table, found: TableStatistics) -> Table:
@@ -223,10 +235,14 @@ def with_ties(table: Table, found: TableStatistics) -> Table:
 
 @dataclass(frozen=True)
 class DatasetsStatistics:
-    """One metric over the in-domain datasets of several tables; labels: the methods in all."""
+    """One metric over the in-domain datasets of several tables.
+
+    labels: rows with scores of all seeds on every dataset; left_out: the other rows.
+    """
 
     metric: str
     labels: tuple[str, ...]
+    left_out: tuple[str, ...]
     titles: tuple[str, ...]
     result: AcrossDatasets
 
@@ -242,10 +258,12 @@ def datasets_statistics(found: Sequence[TableStatistics]) -> list[DatasetsStatis
     for metric in dict.fromkeys(name for column in columns for name in column.metrics):
         own = [column for column in columns if metric in column.metrics]
         samples = [column.metrics[metric].sample for column in own]
-        labels = [x for x in samples[0].rows if all(x in s.complete for s in samples)]
+        rows = dict.fromkeys(label for sample in samples for label in sample.rows)
+        labels = [label for label in rows if all(label in s.complete for s in samples)]
         if len(own) < 2 or len(labels) < 3:
             continue
         means = np.array([[s.sign * s.rows[x].values.mean() for x in labels] for s in samples])
         titles = tuple(column.title for column in own)
+        out = tuple(label for label in rows if label not in labels)
         results.append(DatasetsStatistics(metric, tuple(labels), titles, across_datasets(means)))
     return results

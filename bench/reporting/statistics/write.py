@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -128,8 +129,13 @@ def _csv(lines: Sequence[Line]) -> str:
     target = io.StringIO()
     writer = csv.DictWriter(target, list(lines[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: "" if v != v else v for k, v in line.items()} for line in lines)  # nan
+    writer.writerows({k: _cell(v) for k, v in line.items()} for line in lines)
     return target.getvalue()
+
+
+def _cell(value: object) -> object:
+    """Empty where a number does not apply."""
+    return "" if isinstance(value, float) and math.isnan(value) else value
 
 
 def _place(found: TableStatistics, column: ColumnStatistics, metric: str) -> Line:
