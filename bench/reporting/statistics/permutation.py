@@ -31,7 +31,8 @@ def sign_flip(differences: Floats, group: Ints, flips: int = FLIPS) -> Floats:
     least = observed - _ROUNDING * np.abs(sums).sum(axis=1)
     if groups <= EXACT_GROUPS:
         flipped = np.abs(_all_signs(groups) @ sums.T)
-        return np.asarray(np.mean(flipped >= least, axis=0), dtype=np.float64)
+        reached: Floats = (flipped >= least).astype(np.float64)
+        return reached.mean(axis=0)
     rng = np.random.default_rng([SEED, groups])
     extreme = np.ones(len(sums))
     for start in range(0, flips, _CHUNK):

@@ -265,5 +265,6 @@ def datasets_statistics(found: Sequence[TableStatistics]) -> list[DatasetsStatis
         means = np.array([[s.sign * s.rows[x].values.mean() for x in labels] for s in samples])
         titles = tuple(column.title for column in own)
         out = tuple(label for label in rows if label not in labels)
-        results.append(DatasetsStatistics(metric, tuple(labels), titles, across_datasets(means)))
+        across = across_datasets(means)
+        results.append(DatasetsStatistics(metric, tuple(labels), out, titles, across))
     return results
