@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.reporting.plots.style import COLOURS, new_figure
-from bench.reporting.statistics.across import ALPHA
 from bench.reporting.statistics.comparison import Comparison, Estimate
 from bench.reporting.statistics.samples import Sample
 from bench.reporting.statistics.sheets import NAMES, signed
@@ -21,7 +20,7 @@ BETTER, WORSE, UNDECIDED = COLOURS[0], COLOURS[1], "#888888"
 KINDS = (
     (BETTER, "o", "better than the reference"),
     (WORSE, "s", "worse"),
-    (UNDECIDED, "D", "not told apart (Holm's p)"),
+    (UNDECIDED, "D", "not told apart (corrected p and interval)"),
 )
 """Colour, marker, words: a row's verdict by the corrected p."""
 
@@ -30,7 +29,7 @@ def forest_figure(columns: Sequence[ColumnStatistics], title: str, remark: str) 
     """Difference to the reference with its 95 % interval: a row per method, a panel per test set.
 
     A line of panels per metric. Better is always on the right; distances show the median
-    difference. The verdict is that of Holm's corrected p. An interval that is far longer than the
+    difference. The verdict needs Holm's corrected p and the interval. An interval that is far longer than the
     others' ends in an arrow at the panel's edge.
     """
     metrics = list(dict.fromkeys(name for column in columns for name in column.metrics))
@@ -93,8 +92,8 @@ def _shown(one: Comparison) -> Estimate:
 
 
 def verdict(one: Comparison, sample: Sample) -> tuple[str, str]:
-    """(colour, marker) of a row by its corrected p and the sign of what that p tests."""
-    if not one.p_holm < ALPHA:
+    """(colour, marker) of a row: whether it is told apart, and the sign of what was tested."""
+    if not one.told_apart:
         return KINDS[2][:2]
     gain = one.better.value - 0.5 if one.is_distance else sample.sign * one.mean.value
     return KINDS[0][:2] if gain > 0 else KINDS[1][:2]
@@ -107,12 +106,12 @@ def _limits(shown: Sequence[Estimate]) -> tuple[float, float]:
     limit = max(4 * float(np.median(reach)), 1e-3)
     kept = ends[reach <= limit]
     low, high = min(0.0, kept.min()), max(0.0, kept.max())
-    if (ends < -limit).any():
-        low = min(low, -limit)
-    if (ends > limit).any():
-        high = max(high, limit)
-    margin = 0.08 * (high - low)
-    return low - margin, high + margin
+    margin = max(0.08 * (high - low), 1e-3)
+    left = (
+        low - margin - 2 * margin * bool((ends < -limit).any())
+    )  # room for an arrow and its number
+    right = high + margin + 2 * margin * bool((ends > limit).any())
+    return left, right
 
 
 def _whisker(
@@ -159,10 +158,10 @@ def cases_figure(column: ColumnStatistics, metric: str, title: str, remark: str)
         _bland_altman(axes, one.sample, label, column.reference, found)
     for axes in grid[len(shown) :]:
         axes.set_visible(False)
+    unit = UNITS[metric]
     for axes in grid[len(shown) - wide : len(shown)]:
         axes.tick_params(labelbottom=True)
-    unit = UNITS[metric]
-    figure.supxlabel(f"mean of both, {NAMES[metric]} ({unit})", fontsize=8)
+        axes.set_xlabel(f"mean of both ({unit})", fontsize=7.5)
     difference = "points" if unit == "%" else unit
     _cases_legend(figure)
     figure.supylabel(f"method minus {column.reference} ({difference})", fontsize=8)

@@ -7,7 +7,7 @@ from bench.reporting.plots.differences import cases_figure, forest_figure
 from bench.reporting.plots.ranks import blob_figure, critical_difference_figure
 from bench.reporting.plots.style import save, styled
 from bench.reporting.statistics.sheets import NAMES, datasets_notes
-from bench.reporting.statistics.tables import DatasetsStatistics, TableStatistics
+from bench.reporting.statistics.tables import ColumnStatistics, DatasetsStatistics, TableStatistics
 
 
 def build_statistics_figures(
@@ -32,8 +32,7 @@ def build_statistics_figures(
 def _of_table(one: TableStatistics, folder: Path, remark: str) -> list[Path]:
     name, paths = one.table.name, []
     compared = [column for column in one.columns if column.reference]
-    warnings = dict.fromkeys(line for column in one.columns for line in column.warnings())
-    notes = " ".join([*warnings, remark])
+    notes = " ".join([*_warnings(one.columns), remark])
     if compared:
         title = f"{one.table.caption}: difference to {one.reference}, 95 % intervals"
         paths += save(forest_figure(compared, title, notes), folder, f"{name}-forest")
@@ -52,3 +51,15 @@ def _of_table(one: TableStatistics, folder: Path, remark: str) -> list[Path]:
             place = at.test if at.train == at.test else f"{at.train}-to-{at.test}"
             paths += save(figure, folder, f"{name}-cases-{place}")
     return paths
+
+
+def _warnings(columns: Sequence[ColumnStatistics]) -> list[str]:
+    """Each warning once, after the test sets that it holds for where it does not hold for all."""
+    found: dict[str, list[str]] = {}
+    for column in columns:
+        for line in column.warnings():
+            found.setdefault(line, []).append(column.title)
+    return [
+        line if len(titles) == len(columns) else f"{', '.join(titles)}: {line[0].lower()}{line[1:]}"
+        for line, titles in found.items()
+    ]

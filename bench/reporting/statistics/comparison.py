@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bench.reporting.statistics.across import ALPHA
 from bench.reporting.statistics.effects import (
     bootstrap_medians,
     share_of_ties,
@@ -63,6 +64,15 @@ class Comparison:
     def primary(self) -> float:
         """The p that the family's correction takes."""
         return self.better.p if self.is_distance else self.mean.p
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether both the corrected p is under 5 % and the interval of what it tests leaves the null.
+
+        Both, since p has no seed component and the interval no correction for the family.
+        """
+        null, one = (0.5, self.better) if self.is_distance else (0.0, self.mean)
+        return self.p_holm < ALPHA and not one.low <= null <= one.high
 
 
 def compare_rows(

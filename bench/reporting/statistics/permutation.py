@@ -31,21 +31,20 @@ def sign_flip(differences: Floats, group: Ints, flips: int = FLIPS) -> Floats:
     least = observed - _ROUNDING * np.abs(sums).sum(axis=1)
     if groups <= EXACT_GROUPS:
         flipped = np.abs(_all_signs(groups) @ sums.T)
-        reached: Floats = (flipped >= least).astype(np.float64)
-        return reached.mean(axis=0)
+        return np.asarray((flipped >= least).mean(axis=0))
     rng = np.random.default_rng([SEED, groups])
-    extreme = np.ones(len(sums))
+    extreme = np.ones(len(sums), np.float64)
     for start in range(0, flips, _CHUNK):
         size = (min(_CHUNK, flips - start), groups)
         signs = 2.0 * rng.integers(0, 2, size, dtype=np.int8) - 1
         extreme += (np.abs(signs @ sums.T) >= least).sum(axis=0)
-    return np.asarray(extreme / (flips + 1))
+    return extreme / (flips + 1)
 
 
 def _all_signs(groups: int) -> Floats:
     """Every pattern of signs, (2 ** groups, groups)."""
     bits = np.arange(2**groups)[:, None] >> np.arange(groups) & 1
-    return 2.0 * bits - 1
+    return (2 * bits - 1).astype(np.float64)
 
 
 def wilcoxon(differences: Floats, group: Ints) -> Floats:

@@ -175,8 +175,8 @@ def _method(column: ColumnStatistics, resamples: int) -> str:
     return (
         f"{len(sample.cases)} cases{groups}, seeds {', '.join(map(str, sample.seeds))}. Intervals: "
         f"95 % percentiles of {resamples:,} resamples of groups{seeds}; median and P(better): of "
-        f"groups. p: sign flips of whole groups ({flips}), seeds averaged first. P(better): share of "
-        "cases with the better score, ties half."
+        f"groups. p: sign flips of whole groups ({flips}), seeds averaged first, so no p has a seed "
+        "component. P(better): share of cases with the better score, ties half."
     )
 
 

@@ -188,6 +188,7 @@ def _difference_line(one: Comparison) -> Line:
         "p_better_p": one.better.p,
         "holm_p": one.p_holm,
         "wilcoxon_p": one.p_wilcoxon,
+        "told_apart": "yes" if one.told_apart else "no",
         "ties": one.ties,
         "empty": one.empty,
         "reference_empty": one.reference_empty,

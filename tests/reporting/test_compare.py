@@ -1,0 +1,144 @@
+"""`bench compare` and the statistics of `bench report`, on hand-written cells."""
+
+import io
+
+import numpy as np
+import pytest
+from records import case_rows, cell, put_scores
+from rich.console import Console
+
+from bench.core.errors import BenchError
+from bench.experiments.cells import load_cells
+from bench.experiments.matrices import Matrix, TableBlock
+from bench.reporting import comparing
+from bench.reporting.report import rebuild
+
+pytest.importorskip("matplotlib", reason="figures need matplotlib")
+
+METHODS = TableBlock(
+    name="t1", caption="Methods", kind="methods", datasets=("busi",), reference="gms"
+)
+LOSSES = TableBlock(
+    name="t4", caption="Losses", kind="ablation", datasets=("busi",), method="gms", varies=("loss",),
+    headers=("Loss",), reference="gms",
+)  # fmt: skip
+MATRIX = Matrix(name="m", title="m", tables=(METHODS,))
+FILTERS = {"profile": None, "protocol": None, "selection": None, "image_size": None, "epochs": None}
+
+
+def scored(folder, method, dsc, seed, **facts):
+    record = cell(folder / "cells", method, seed=seed, **facts)
+    rng = np.random.default_rng([seed, len(method)])
+    values = np.clip(dsc + rng.normal(0, 0.02, 30), 0, 1)
+    rows = case_rows([{"dsc": v, "iou": 0.9 * v, "hd95": 20 * (1 - v)} for v in values])
+    put_scores(record, "busi-test", rows)
+
+
+@pytest.fixture
+def results(tmp_path):
+    for seed in range(3):
+        for method, dsc in (("unet", 0.6), ("gss", 0.801), ("gms", 0.8)):
+            scored(tmp_path, method, dsc, seed)
+    return tmp_path
+
+
+def compared(results, matrix=MATRIX, reference=None, **filters):
+    console = Console(file=io.StringIO(), width=132)
+    chosen = FILTERS | filters
+    files = comparing.compare(matrix, results, chosen, reference, "network", "test", console)
+    return files, console.file.getvalue()
+
+
+def reported(results, statistics):
+    console = Console(file=io.StringIO(), width=132)
+    rebuild(MATRIX, results, dict(FILTERS), None, "network", "test", console, statistics)
+    return (results / "tables" / "demo-clean-best-val-96" / "t1.md").read_text()
+
+
+def test_compare_prints_and_writes_tables_and_figures(results):
+    files, text = compared(results)
+    folder = results / "statistics" / "demo-clean-best-val-96"
+    assert {file.parent for file in files} == {folder}
+    endings = ("statistics.md", "statistics.tex", "differences.csv", "ranks.csv", "forest.png")
+    assert {f"t1-{e}" for e in endings} <= {file.name for file in files}
+    assert all(file.stat().st_size for file in files)
+    assert "DSC: difference to GMS in points" in text and "gss" in text
+    assert "Profile demo, protocol clean" in text
+
+
+def test_another_reference_has_a_folder_of_its_own(results):
+    files, text = compared(results, reference="unet")
+    assert files[0].parent.name == "demo-clean-best-val-96-against-unet"
+    assert "difference to UNet" in text
+
+
+def test_an_unknown_reference_is_refused(results):
+    with pytest.raises(BenchError, match="Give a method with stored cells"):
+        compared(results, reference="u-net")
+
+
+def test_compare_refuses_what_a_table_refuses(results):
+    scored(results, "sdseg", 0.7, 0, inputs={"split": "another"})
+    with pytest.raises(BenchError, match="different versions of 'busi'"):
+        compared(results)
+
+
+def test_keys_that_cannot_be_mixed_are_compared_apart(results):
+    for method in ("unet", "gms"):
+        scored(results, method, 0.5, 0, protocol="paper", selection="best-test")
+    files, _ = compared(results)
+    assert len({file.parent for file in files}) == 2
+    files, _ = compared(results, protocol="paper")
+    assert {file.parent.name for file in files} == {"demo-paper-best-test-96"}
+
+
+def test_one_method_is_nothing_to_compare(tmp_path):
+    scored(tmp_path, "unet", 0.6, 0)
+    with pytest.raises(BenchError, match="two rows with scores"):
+        compared(tmp_path)
+
+
+def test_an_ablation_is_compared_with_its_methods_own_default(tmp_path):
+    for loss, dsc in (("lm", 0.7), ("seg", 0.75)):
+        scored(tmp_path, "gms", dsc, 0, changed={"loss": loss})
+    scored(tmp_path, "gms", 0.8, 0)
+    matrix = Matrix(name="m", title="m", tables=(LOSSES,))
+    _, text = compared(tmp_path, matrix, reference="gms")
+    assert "difference to loss lm+seg" in text or "difference to" in text
+    assert load_cells(tmp_path / "cells")
+    lines = (
+        tmp_path / "statistics" / "demo-clean-best-val-96-against-gms" / "t4-differences.csv"
+    ).read_text()
+    assert lines.count("lm+seg") == 2 * 3 and lines.count("\n") == 1 + 2 * 3
+
+
+def test_a_report_marks_ties_and_says_how(results):
+    text = reported(results, True)
+    assert "≈ cannot be told from the best" in text and "no test of significance" not in text
+    row = {line.split("|")[2].strip(): line for line in text.splitlines() if line.startswith("|")}
+    best, other = sorted(
+        ("gss", "GMS"),
+        key=lambda name: "**" not in next(v for k, v in row.items() if k.startswith(name)),
+    )
+    lines = [
+        next(v for k, v in row.items() if k.startswith(name)) for name in (best, other, "UNet")
+    ]
+    assert [line.count("≈") > 0 for line in lines] == [False, True, False]
+    folder = results / "tables" / "demo-clean-best-val-96"
+    assert (folder / "t1-statistics.md").is_file() and (folder / "t1-differences.csv").is_file()
+
+
+def test_a_report_without_statistics_says_that_nothing_was_tested(results):
+    text = reported(results, False)
+    assert "no test of significance" in text and "≈" not in text
+    assert not (results / "tables" / "demo-clean-best-val-96" / "t1-statistics.md").exists()
+
+
+def test_the_survivor_of_failed_seeds_is_neither_bold_nor_tied(results):
+    scored(results, "sdseg", 0.95, 0)
+    for seed in (1, 2):
+        cell(results / "cells", "sdseg", seed=seed, status="failed", error="loss is not finite")
+    text = reported(results, True)
+    (line,) = [line for line in text.splitlines() if line.startswith("|") and "sdseg" in line]
+    assert "**" not in line and "≈" not in line and "<u>" not in line
+    assert "**" in text.split("GMS")[1] or "**" in text.split("gss")[1]
