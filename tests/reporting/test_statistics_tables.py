@@ -22,8 +22,10 @@ from bench.reporting.statistics import (
 from bench.reporting.statistics.sheets import datasets_sheet, in_a_row, sheets_of
 from bench.reporting.statistics.tables import reference_row
 from bench.reporting.statistics.write import to_markdown
+from bench.reporting.tables.entries import mark_best
 from bench.reporting.tables.render import to_csv, to_latex
 from bench.reporting.tables.render import to_markdown as table_markdown
+from bench.reporting.tables.table import Entry
 
 RNG = np.random.default_rng
 B = 1_000
@@ -241,6 +243,20 @@ def test_a_table_of_one_scored_row_has_no_statistics():
     assert statistics(scores) is None
 
 
+def test_one_group_has_no_statistics():
+    scores = frame({"unet": {0: [0.5, 0.6]}, "gms": {0: [0.8, 0.8]}}, groups=["p1", "p1"])
+    assert statistics(scores) is None
+
+
+def test_rows_of_one_label_are_kept_apart():
+    scores = frame({"unet": {0: [0.5, 0.6]}, "gms": {0: [0.8, 0.8]}, "gss": {0: [0.7, 0.7]}})
+    plain = table(scores)
+    twice = replace(plain, rows=(*plain.rows[:2], replace(plain.rows[2], label="unet")))
+    found = table_statistics(twice, index(scores), "gms", B)
+    values = {name: one.mean.value for name, one in only(found).comparisons.items()}
+    assert values == pytest.approx({"unet": -25, "unet (2)": -10})
+
+
 # ---- rankings
 
 
@@ -342,3 +358,22 @@ def test_the_file_over_datasets_has_a_line_per_method_and_metric(tmp_path):
         ("unet", "3.0"), ("gss", "2.0"), ("gms", "1.0"),
     ]  # fmt: skip
     assert write_datasets([], tmp_path) == []
+
+
+# ---- best and second
+
+
+@pytest.mark.parametrize(
+    "seeds, marks",
+    [
+        ([(0, 1), (0, 1), (0, 1)], ["best", "second", ""]),
+        ([(0,), (0, 1), (0, 1)], ["", "best", "second"]),  # the survivor of a failed seed
+        ([(0, 1), (0,), (0, 1)], ["best", "", "second"]),
+        ([(0, 1), (0,), (0,)], ["", "", ""]),  # one is left: nothing to compare
+        ([(0,), (1,), (2,)], ["", "", ""]),
+    ],
+)
+def test_only_rows_with_every_seed_of_the_column_are_marked(seeds, marks):
+    values = (90.0, 80.0, 70.0)
+    column = [Entry("", "dsc", value=v, seeds=s) for v, s in zip(values, seeds, strict=True)]
+    assert [entry.mark for entry in mark_best([column], second=True)[0]] == marks

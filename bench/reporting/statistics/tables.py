@@ -101,13 +101,24 @@ class TableStatistics:
     resamples: int = RESAMPLES
 
 
+def row_names(table: Table) -> list[str]:
+    """A name for each row: its label, with a number from the second row of that label on."""
+    names: list[str] = []
+    for row in table.rows:
+        same = sum(other.label == row.label for other in table.rows[: len(names)])
+        names.append(f"{row.label} ({same + 1})" if same else row.label)
+    return names
+
+
 def reference_row(table: Table, method: str | None) -> str | None:
-    """Label of the reference row: the last row of the method, an unchanged one where there is one.
+    """Name of the reference row: the last row of the method, an unchanged one where there is one.
 
     None where the table has no such row. In a table of one method's variants that is its default,
     the last of the rows that change no setting.
     """
-    facts = [(row.label, dict(row.facts)) for row in table.rows]
+    facts = [
+        (name, dict(row.facts)) for name, row in zip(row_names(table), table.rows, strict=True)
+    ]
     if len({fact["method"] for _, fact in facts}) == 1:
         method = facts[0][1]["method"]
     own = [(label, fact) for label, fact in facts if fact["method"] == method]
@@ -126,7 +137,7 @@ def require_reference(tables: Sequence[Table], method: str) -> None:
 def table_statistics(
     table: Table, scores: ScoreIndex, reference: str | None = None, resamples: int = RESAMPLES
 ) -> TableStatistics | None:
-    """The statistics of a table; None where no column has two scored rows.
+    """The statistics of a table; None where no column has two scored rows and two groups.
 
     scores: those that the table was built from. reference: a method. The table's own checks have
     refused what cannot be compared.
@@ -157,15 +168,16 @@ def _column(
     resamples: int,
 ) -> ColumnStatistics | None:
     entries: dict[str, dict[str, Entry]] = {}
-    for row in table.rows:
+    for name, row in zip(row_names(table), table.rows, strict=True):
         for entry in row.entries:
             if entry.column == column and entry.value is not None:
-                entries.setdefault(entry.metric, {})[row.label] = entry
+                entries.setdefault(entry.metric, {})[name] = entry
     grid = dict(table.facts)["grid"]
+    samples = [_sample(name, own, scores, grid) for name, own in entries.items() if len(own) > 1]
     metrics = {
-        metric: _metric(metric, own, scores, grid, reference, resamples)
-        for metric, own in entries.items()
-        if len(own) > 1
+        sample.metric: _metric(sample, reference, resamples)
+        for sample in samples
+        if sample.groups > 1  # of one group nothing can be resampled
     }
     if not metrics:
         return None
@@ -173,23 +185,19 @@ def _column(
     return ColumnStatistics(column, title, reference if there else None, metrics)
 
 
-def _metric(
-    metric: str,
-    entries: Mapping[str, Entry],
-    scores: ScoreIndex,
-    grid: str,
-    reference: str | None,
-    resamples: int,
-) -> MetricStatistics:
+def _sample(metric: str, entries: Mapping[str, Entry], scores: ScoreIndex, grid: str) -> Sample:
     rows = {
-        label: {
+        name: {
             seed: scores.rows(cell, entry.column.test, entry.column.subset, grid, metric)
             for seed, cell in zip(entry.seeds, entry.cells, strict=True)
             if entry.column
         }
-        for label, entry in entries.items()
+        for name, entry in entries.items()
     }
-    sample = make_sample(metric, rows, 100.0 if UNITS[metric] == "%" else 1.0)
+    return make_sample(metric, rows, 100.0 if UNITS[metric] == "%" else 1.0)
+
+
+def _metric(sample: Sample, reference: str | None, resamples: int) -> MetricStatistics:
     found: dict[str, Comparison | None] = {}
     if reference is not None and reference in sample.rows:
         found = compare_rows(sample, reference, resamples)
@@ -223,11 +231,11 @@ def with_ties(table: Table, found: TableStatistics) -> Table:
         replace(
             row,
             entries=tuple(
-                replace(e, tied=(e.column, e.metric, row.label) in tied and e.mark != "best")
+                replace(e, tied=(e.column, e.metric, name) in tied and e.mark != "best")
                 for e in row.entries
             ),
         )
-        for row in table.rows
+        for name, row in zip(row_names(table), table.rows, strict=True)
     ]
     footer = [line.replace(MARKED_BY_MEAN, TIES_TESTED) for line in table.footer]
     return replace(table, rows=tuple(rows), footer=tuple(footer))
