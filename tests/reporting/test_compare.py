@@ -106,10 +106,8 @@ def test_an_ablation_is_compared_with_its_methods_own_default(tmp_path):
     compared(tmp_path, matrix, reference="gms")
     folder = tmp_path / "statistics" / "demo-clean-best-val-96-against-gms"
     lines = list(csv.DictReader((folder / "t4-differences.csv").open()))
-    assert {(line["row"], line["reference"]) for line in lines} == {
-        ("lm", "lm+seg"),
-        ("seg", "lm+seg"),
-    }
+    pairs = {(line["row"], line["reference"]) for line in lines}
+    assert pairs == {("loss lm", "loss lm+seg"), ("loss seg", "loss lm+seg")}
 
 
 def line_of(text, label):
@@ -141,5 +139,6 @@ def test_the_survivor_of_failed_seeds_is_neither_bold_nor_tied(results):
         cell(results / "cells", "sdseg", seed=seed, status="failed", error="loss is not finite")
     text = reported(results, True)
     line = line_of(text, "sdseg")
-    assert "95." in line and not any(mark in line for mark in ("**", "≈", "<u>"))
+    assert float(line.split("|")[4].split("<")[0]) > 90  # the highest DSC of all
+    assert not any(mark in line for mark in ("**", "≈", "<u>"))
     assert any("**" in line_of(text, label) for label in ("GMS", "gss"))

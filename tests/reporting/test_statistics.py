@@ -64,7 +64,9 @@ def test_the_variance_of_the_bootstrap_is_the_unbiased_one():
 def test_the_interval_agrees_with_scipy():
     values = RNG(1).normal(2, 1, 200)
     low, high = interval(means_of(values[None, None])[:, 0])
-    theirs = stats.bootstrap((values,), np.mean, n_resamples=9999, method="percentile", rng=RNG(2))
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=9999, method="percentile", random_state=RNG(2)
+    )
     assert (low, high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.01)
 
 

@@ -98,7 +98,7 @@ def test_blobs_stand_in_the_order_of_ranks_and_fill_those_that_may_be_best(found
         figure = blob_figure(found.columns, "dsc", "Ranks", "")
         assert_nothing_is_clipped(figure)
     axes = figure.axes[0]
-    assert [t.get_text() for t in axes.get_yticklabels()] == ["sdseg", "gms", "gss", "unet"]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["sdseg", "gss", "gms", "unet"]
     diamonds = [line for line in axes.lines if line.get_marker() == "D"]
     assert [line.get_markerfacecolor() != "white" for line in diamonds] == [
         True,
