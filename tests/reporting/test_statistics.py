@@ -151,6 +151,11 @@ def test_sign_flips_of_few_groups_are_exact(differences, p):
     assert permutation.sign_flip(values, np.arange(len(differences))) == pytest.approx(p)
 
 
+def test_rounding_does_not_lose_the_observed_pattern():
+    values = RNG(12).uniform(0.1, 1, (200, 12))  # all positive: two patterns of 4,096
+    assert set(permutation.sign_flip(values, np.arange(12))) == {2 / 4096}
+
+
 def test_flips_are_of_whole_groups():
     # 6 cases in 3 groups, all positive: 2 of 8 patterns, not 2 of 64.
     p = permutation.sign_flip(np.ones((1, 6)), np.array([0, 0, 1, 1, 2, 2]))

@@ -76,6 +76,14 @@ def test_a_method_far_out_gets_an_arrow_and_its_number():
     assert "<" in {line.get_marker() for line in figure.axes[2].lines}  # worse is left here, too
 
 
+def test_nothing_is_clipped_in_narrow_figures():
+    (column,) = study(("busi",), ("dsc",), {"unet": 0.6, "gms": 0.8}).columns
+    with styled():
+        assert_nothing_is_clipped(forest_figure([column], "Forest", "Remark."))
+        assert_nothing_is_clipped(cases_figure(column, "dsc", "Cases", "Remark."))
+        assert_nothing_is_clipped(blob_figure([column], "dsc", "Ranks", "Remark."))
+
+
 def test_cases_are_drawn_as_differences_over_means(found):
     with styled():
         figure = cases_figure(found.columns[0], "dsc", "Cases", "")

@@ -18,9 +18,9 @@ from bench.reporting.tables.table import UNITS
 ROW_INCHES = 0.2
 BETTER, WORSE, UNDECIDED = COLOURS[0], COLOURS[1], "#888888"
 KINDS = (
-    (BETTER, "o", "better than the reference"),
+    (BETTER, "o", "better"),
     (WORSE, "s", "worse"),
-    (UNDECIDED, "D", "not told apart (corrected p and interval)"),
+    (UNDECIDED, "D", "not told apart"),
 )
 """Colour, marker, words: a row's verdict by the corrected p."""
 
@@ -163,12 +163,12 @@ def cases_figure(column: ColumnStatistics, metric: str, title: str, remark: str)
         axes.tick_params(labelbottom=True)
         axes.set_xlabel(f"mean of both ({unit})", fontsize=7.5)
     difference = "points" if unit == "%" else unit
-    _cases_legend(figure)
+    _cases_legend(figure, wide)
     figure.supylabel(f"method minus {column.reference} ({difference})", fontsize=8)
     return figure
 
 
-def _cases_legend(figure: Figure) -> None:
+def _cases_legend(figure: Figure, wide: int) -> None:
     handles = [
         Line2D([], [], color=colour, marker="o", linestyle="", markersize=3, label=words)
         for colour, words in ((BETTER, "case where the method is better"), (WORSE, "worse"))
@@ -177,7 +177,7 @@ def _cases_legend(figure: Figure) -> None:
         Line2D([], [], color="black", linewidth=1.1, linestyle="--", label="mean difference"),
         Line2D([], [], color="#777777", linewidth=0.8, linestyle=":", label="mean ± 1.96 SD"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=2 if wide < 4 else 4)
 
 
 def _bland_altman(
