@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from records import case_rows, cell, curve, put_scores
 from rich.console import Console
+from typer.testing import CliRunner
 
+from bench.cli.app import app
 from bench.core.errors import BenchError
 from bench.experiments.matrices import Matrix, TableBlock
 from bench.reporting import comparing
@@ -108,6 +110,24 @@ def test_an_ablation_is_compared_with_its_methods_own_default(tmp_path):
     lines = list(csv.DictReader((folder / "t4-differences.csv").open()))
     pairs = {(line["row"], line["reference"]) for line in lines}
     assert pairs == {("loss lm", "loss lm+seg"), ("loss seg", "loss lm+seg")}
+
+
+def test_the_commands_take_a_matrix_file_a_reference_and_a_switch(results):
+    file = results / "mine.toml"
+    file.write_text(
+        'title = "Mine"\nreference = "gms"\n'
+        '[[cells]]\nmethods = ["unet", "gms"]\ntrain = ["busi"]\n'
+        '[[tables]]\nname = "t1"\ncaption = "C"\nkind = "methods"\ndatasets = ["busi"]\n'
+    )
+    words = ["-m", str(file), "--out", str(results)]
+    for command in (
+        ["compare", *words, "--reference", "gss"],
+        ["report", *words, "--no-statistics"],
+    ):
+        outcome = CliRunner().invoke(app, command)
+        assert outcome.exit_code == 0, outcome.output
+    folders = {path.parent.name for path in results.rglob("t1-differences.csv")}
+    assert folders == {"demo-clean-best-val-96-against-gss"}
 
 
 def line_of(text, label):
