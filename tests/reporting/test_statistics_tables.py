@@ -257,6 +257,17 @@ def test_rows_of_one_label_are_kept_apart():
     assert values == pytest.approx({"unet": -25, "unet (2)": -10})
 
 
+@pytest.mark.filterwarnings("error")
+def test_equal_scores_give_no_nan_and_no_warning():
+    same = {0: [0.5, 0.7, 0.5], 1: [0.5, 0.7, 0.5], 2: [0.5, 0.7, 0.5]}
+    parts = [frame({"unet": same, "gss": same, "gms": same}, test=f"d{i}") for i in range(2)]
+    scores = pd.concat(parts, ignore_index=True)
+    found = table_statistics(table(scores), index(scores), "gms", B)
+    text = words(found) + to_markdown(datasets_sheet(datasets_statistics([found])[0]))
+    assert "nan" not in text and "rankings with this one – on average" in text
+    assert [row.entries[0].tied for row in with_ties(found.table, found).rows] == [True] * 3
+
+
 # ---- rankings
 
 

@@ -48,7 +48,7 @@ def across_datasets(means: Floats) -> AcrossDatasets:
     return AcrossDatasets(
         datasets=datasets,
         ranks=places(means).mean(axis=0),
-        p=float(stats.friedmanchisquare(*means.T).pvalue),
+        p=float(stats.friedmanchisquare(*means.T).pvalue) if np.ptp(means, axis=1).any() else 1.0,
         difference=critical_difference(methods, datasets),
         wilcoxon_floor=2.0 ** (1 - datasets),
     )

@@ -34,7 +34,7 @@ class Ranking:
     ranks: (R,), ties share the mean of their places. low, high: 95 % percentile interval, (R,).
     first: share of replicates in which the method is first, (R,). shares: (R places, R methods),
     share of replicates that give a method this place. tau: mean over replicates of Kendall's tau-b
-    with `ranks`; tau_low: its 2.5 % quantile. case_ranks: mean over cases of the rank within the
+    with `ranks`, nan where all are equal; tau_low: its 2.5 % quantile. case_ranks: mean over cases of the rank within the
     case, (R,). best: whether the method is in the set that cannot be told from the best, (R,).
     """
 
@@ -65,6 +65,7 @@ def ranking(values: Floats, replicates: Floats, best: Flags) -> Ranking:
     low, high = interval(drawn)
     firsts = drawn == drawn.min(axis=1, keepdims=True)
     taus = kendall_tau(drawn, ranks)
+    taus = taus[~np.isnan(taus)]  # a replicate in which all are equal orders nothing
     rounded = np.floor(drawn)  # a tie takes the better place
     return Ranking(
         ranks=ranks,
@@ -72,8 +73,8 @@ def ranking(values: Floats, replicates: Floats, best: Flags) -> Ranking:
         high=high,
         first=(firsts / firsts.sum(axis=1, keepdims=True)).mean(axis=0),
         shares=np.stack([(rounded == place).mean(axis=0) for place in range(1, len(means) + 1)]),
-        tau=float(taus.mean()),
-        tau_low=float(np.quantile(taus, (1 - CONFIDENCE) / 2)),
+        tau=float(taus.mean()) if len(taus) else np.nan,
+        tau_low=float(np.quantile(taus, (1 - CONFIDENCE) / 2)) if len(taus) else np.nan,
         case_ranks=places(values.T).mean(axis=0),
         best=best,
     )

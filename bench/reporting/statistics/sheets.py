@@ -85,6 +85,11 @@ def p_words(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def _tau(tau: float) -> str:
+    """A dash where one of the rankings orders nothing."""
+    return NOTHING if math.isnan(tau) else f"{tau:.2f}"
+
+
 def _difference(one: Estimate, digits: int = 2) -> str:
     low, high = signed(one.low, digits), signed(one.high, digits)
     return f"{signed(one.value, digits)} [{low}, {high}]"
@@ -195,7 +200,7 @@ def _ranks(column: ColumnStatistics, notes: tuple[str, ...]) -> Sheet:
     ]
     stable = [_stability(NAMES[name], one) for name, one in ranked.items()]
     agree = [
-        f"{NAMES[first]} and {NAMES[second]} {tau:.2f}"
+        f"{NAMES[first]} and {NAMES[second]} {_tau(tau)}"
         for (first, second), tau in column.agreement().items()
     ]
     lines = [
@@ -221,9 +226,9 @@ def _rank(label: str, one: MetricStatistics) -> tuple[str, ...]:
 def _stability(name: str, one: MetricStatistics) -> str:
     assert one.ranking
     return (
-        f"{name}: Kendall's tau of the bootstrap rankings with this one {one.ranking.tau:.2f} on "
-        f"average, 2.5 % quantile {one.ranking.tau_low:.2f}; of mean-then-rank with rank-then-mean "
-        f"{one.ranking.tau_of_orders:.2f}."
+        f"{name}: Kendall's tau of the bootstrap rankings with this one {_tau(one.ranking.tau)} on "
+        f"average, 2.5 % quantile {_tau(one.ranking.tau_low)}; of mean-then-rank with rank-then-mean "
+        f"{_tau(one.ranking.tau_of_orders)}."
     )
 
 
