@@ -205,6 +205,21 @@ def test_rows_that_cannot_be_told_from_the_best_are_marked_and_explained():
     assert "≈ cannot be told from the best" in marked.footer[-1]
 
 
+@pytest.mark.parametrize(
+    "groups, seeds, units",
+    [
+        (None, 3, "bootstrap over cases and seeds,"),
+        (10, 3, "bootstrap over groups of cases and seeds,"),
+        (10, 2, "bootstrap over groups of cases,"),
+    ],
+)
+def test_the_footer_says_what_was_resampled(groups, seeds, units):
+    names = None if groups is None else [f"patient-{i % groups}" for i in range(40)]
+    values = {m: noisy(0.8, 40, range(seeds), seed=i) for i, m in enumerate(("unet", "gms"))}
+    found = statistics(frame(values, groups=names))
+    assert units in with_ties(found.table, found).footer[-1]
+
+
 def test_the_mark_of_a_tie_is_in_every_format_and_not_on_the_bold_one():
     scores = frame({"unet": noisy(0.5), "gss": noisy(0.8), "gms": noisy(0.801)})
     plain = table(scores)

@@ -237,8 +237,16 @@ def with_ties(table: Table, found: TableStatistics) -> Table:
         )
         for name, row in zip(row_names(table), table.rows, strict=True)
     ]
-    footer = [line.replace(MARKED_BY_MEAN, TIES_TESTED) for line in table.footer]
+    tested = TIES_TESTED.format(units=_units(found))
+    footer = [line.replace(MARKED_BY_MEAN, tested) for line in table.footer]
     return replace(table, rows=tuple(rows), footer=tuple(footer))
+
+
+def _units(found: TableStatistics) -> str:
+    """What the resamples of a table draw: "groups of cases and seeds", "cases"."""
+    samples = [one.sample for column in found.columns for one in column.metrics.values()]
+    units = "groups of cases" if any(sample.groups_known for sample in samples) else "cases"
+    return units + " and seeds" * all(len(sample.seeds) >= LEAST_SEEDS for sample in samples)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ NOTHING = "–"
 
 MARKED_BY_MEAN = "by the mean as printed; no test of significance"
 TIES_TESTED = (
-    "by the mean as printed; ≈ cannot be told from the best at 95 % (bootstrap over groups of cases "
-    "and seeds, all rows of a column at once; distances by the probability of the smaller one)"
+    "by the mean as printed; ≈ cannot be told from the best at 95 % (bootstrap over {units}, "
+    "all rows of a column at once; distances by the probability of the smaller one)"
 )
 
 
