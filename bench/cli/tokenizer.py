@@ -102,6 +102,37 @@ def evaluate(
     console.print(f"pictures per second on {where}: {speed}. Worst cases: {picture}")
 
 
+@app.command()
+def ceiling(
+    results: Annotated[Path, typer.Option("--results", "--out", help="Folder of results.")] = Path(
+        "results"
+    ),
+    data: opt.Data = None,
+    device: opt.Device = "auto",
+    plugin: opt.Plugins = None,
+    card: opt.Cards = None,
+) -> None:
+    """Score the stored cells' test masks after encoding and decoding by each cell's tokenizer.
+
+    What is measured is stored beside the cells; tables print it below rows with a tokenizer.
+    """
+    use_plugin_files(plugin or [])
+    from bench.experiments.ceilings import load_ceilings, measure_ceilings
+    from bench.experiments.cells import load_cells
+
+    def follow(line: str) -> None:
+        console.print(line, highlight=False)
+
+    cells = load_cells(results / "cells")
+    measure_ceilings(cells, data_root(data), card or [], opt.one_device(device), follow)
+    rows = [
+        {"tokenizer": one.tokenizer, "weights": one.weights_hash[:12], "test set": one.test}
+        | {"size": one.network_size, "cases": len(one.cases), "dice": one.mean}
+        for one in load_ceilings(results)
+    ]
+    print_rows(_rounded(rows), False, "mean mask Dice through encode and decode")
+
+
 def _rounded(rows: list[dict]) -> list[dict]:
     """Floats at a readable length; what was not measured as a dash."""
     return [

@@ -61,7 +61,12 @@ class PrintedNumber(Frozen):
 
 
 class Edition(Frozen):
-    """One edition of a paper. tables: what each numbered table holds, in our words."""
+    """One edition of a paper. tables: what each numbered table holds, in our words.
+
+    image_size: side in px of the images that its scores were taken at. test_cases: dataset -> number
+    of test cases behind its in-domain scores; cross_domain_cases: behind scores on another dataset.
+    None and absent where the edition does not say it.
+    """
 
     name: str
     title: str
@@ -69,6 +74,9 @@ class Edition(Frozen):
     url: str
     notes: tuple[str, ...]
     tables: dict[int, str]
+    image_size: int | None = None
+    test_cases: dict[str, int] = {}
+    cross_domain_cases: dict[str, int] = {}
     numbers: tuple[PrintedNumber, ...]
 
     def find(
@@ -155,13 +163,18 @@ def _by_key(name: str) -> dict[tuple[str, ...], PrintedNumber]:
     return {n.key.coordinates: n for n in load_edition(name).numbers}
 
 
+def shared(first: str, second: str) -> list[tuple[PrintedNumber, PrintedNumber]]:
+    """The numbers of what both editions print, side by side, in the first one's order."""
+    others = _by_key(second)
+    return [(number, others[key]) for key, number in _by_key(first).items() if key in others]
+
+
 def differences(first: str, second: str) -> list[Difference]:
     """Every number that both editions print, and print differently, in the first one's order."""
-    others = _by_key(second)
     return [
-        Difference(key=number.key, first=number.printed, second=others[key].printed)
-        for key, number in _by_key(first).items()
-        if key in others and others[key].printed != number.printed
+        Difference(key=one.key, first=one.printed, second=other.printed)
+        for one, other in shared(first, second)
+        if one.printed != other.printed
     ]
 
 

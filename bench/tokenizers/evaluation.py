@@ -203,6 +203,21 @@ def mask_images(masks: NDArray[np.bool_]) -> Tensor:
     return torch.tensor(masks)[:, None].float().expand(-1, 3, -1, -1)
 
 
+@torch.no_grad()
+def mask_probs(
+    tokenizer: FrozenTokenizer, masks: NDArray[np.bool_], device: str, batch_size: int = 8
+) -> Iterator[Tensor]:
+    """Masks (N, H, W) after encoding and decoding, batch by batch in order.
+
+    Probabilities float32 in [0, 1], (n, 1, H, W): the mean decoded channel.
+    """
+    tokenizer = tokenizer.to(device)
+    for start in range(0, len(masks), batch_size):
+        images = mask_images(masks[start : start + batch_size]).to(device)
+        decoded = tokenizer.decode(tokenizer.encode(images))
+        yield decoded.float().mean(dim=1, keepdim=True).clamp(0, 1)
+
+
 def binary(decoded: Tensor) -> NDArray[np.bool_]:
     """bool (N, H, W) of decoded masks (N, 3, H, W): the mean of the channels above 0.5."""
     return (decoded.mean(dim=1) > 0.5).cpu().numpy()

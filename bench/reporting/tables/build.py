@@ -9,6 +9,7 @@ from bench.experiments.matrices import TableBlock
 from bench.experiments.replay.marks import failure_notes
 from bench.reporting.frame import ScoreIndex, scores_of
 from bench.reporting.published import Edition, load_edition
+from bench.reporting.tables.ceilings import ceiling_lines
 from bench.reporting.tables.comparable import (
     ComparisonKey,
     latest,
@@ -255,6 +256,7 @@ class _Builder:
             lines.append(measure_line(self.key, self.options.grid, self.seeds))
             lines.append(cases_line(rows, self.options.titles))
             lines.append(training_line(self.records) if self.records else NO_RECORDS)
+            lines += ceiling_lines(done, self.layout.columns, self.options.titles)
         if self.records:
             lines.append(origin_line(done or self.records))
         if any(entry.mark for row in rows for entry in row.entries):
