@@ -15,7 +15,7 @@ STOPPED = "bench: stopped. What finished is stored; the same command goes on."
 
 
 class Stopped(BaseException):
-    """A signal asked the command to end. number: of the signal.
+    """A signal asked the command to end. number: of the signal. said: the line that it ends with.
 
     No KeyboardInterrupt: the command-line library would answer that one in its own way.
     """
@@ -23,6 +23,7 @@ class Stopped(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__()
         self.number = number
+        self.said = STOPPED
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -57,7 +58,7 @@ def main() -> None:
     try:
         _run()
     except Stopped as stopped:
-        print(STOPPED, file=sys.stderr)
+        print(stopped.said, file=sys.stderr)
         sys.exit(128 + stopped.number)
 
 

@@ -5,13 +5,16 @@ from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from bench.cli import Stopped
 from bench.cli import options as opt
 from bench.cli.options import console
+from bench.cli.progress import Amount, shown
+from bench.core.errors import BenchError
 from bench.core.paths import data_root
+from bench.experiments.attempts import epochs_done
+from bench.experiments.course import Course
 from bench.experiments.matrices import expand, get_matrix
-from bench.experiments.messages import Epoch, Event, Failed, Finished, Scoring, Started, Step
 from bench.experiments.runner import RunOptions, Task, plan
 from bench.experiments.runner import run as run_tasks
 from bench.experiments.sources import Sources
@@ -72,11 +75,15 @@ def run(
     published: opt.Published = None,
     grid: opt.Grid = "network",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only failures.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="A line for every epoch.")] = False,
 ) -> None:
     """Run every missing cell of a matrix, then print its tables and draw its figures."""
     use_plugin_files(plugin or [])
     folder = data_root(data)
     opt.refuse_two_lengths(epochs, budget)
+    if quiet and verbose:
+        raise BenchError("--quiet and --verbose contradict. Give one of them.")
     chosen = opt.choose_profile(
         profile, folder, epochs=epochs, image_size=image_size, channels_last=channels_last,
         compile=compile_,
@@ -99,7 +106,7 @@ def run(
                 highlight=False,
             )
         return
-    _run(tasks, options, sources)
+    _run(tasks, options, sources, "quiet" if quiet else "verbose" if verbose else "normal")
     failed = [task for task in tasks if task.state != "done"]
     for task in failed:
         console.print(
@@ -144,54 +151,38 @@ def _announce(tasks: list[Task]) -> None:
     words += [f"{count['score']} to score"] if count["score"] else []
     words += [f"{count['unavailable']} unavailable"] if count["unavailable"] else []
     console.print(", ".join(words) + ".")
+    for task in tasks:
+        if task.resume:
+            console.print(
+                f"resume at epoch {task.resume + 1}: {escape(task.request.label)}", highlight=False
+            )
     for reason in dict.fromkeys(task.reason for task in tasks if task.state == "unavailable"):
         console.print(f"[red]unavailable[/]: {escape(reason)}", highlight=False)
 
 
-def _run(tasks: list[Task], options: RunOptions, sources: Sources) -> None:
-    """Run the tasks behind progress bars: all cells, and each one at work."""
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[doing]}"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as progress:
-        todo = sum(task.waits for task in tasks)
-        if not todo:
-            return
-        opt.require_devices(options.devices)
-        overall = progress.add_task("all cells", total=todo, doing="")
-        bars: dict[str, TaskID] = {}
-
-        def follow(task: Task, event: Event) -> None:
-            match event:
-                case Started():
-                    bars[task.id] = progress.add_task(
-                        escape(task.request.label), total=None, doing="starting"
-                    )
-                case Finished() | Failed():
-                    progress.remove_task(bars.pop(task.id))
-                    progress.advance(overall)
-                    mark = "[green]done[/]" if task.state == "done" else "[red]failed[/]"
-                    console.print(f"  {mark} {escape(task.request.label)}", highlight=False)
-                case Scoring() | Step() | Epoch():
-                    _update(progress, bars[task.id], event)
-
-        run_tasks(tasks, options, sources, follow)
+def _run(tasks: list[Task], options: RunOptions, sources: Sources, amount: Amount) -> None:
+    """Run the tasks and show how far they are."""
+    if not any(task.waits for task in tasks):
+        return
+    opt.require_devices(options.devices)
+    course = Course(tasks, options.cells)
+    try:
+        with shown(course, console, amount) as follow:
+            run_tasks(tasks, options, sources, follow)
+    except Stopped as stopped:
+        stopped.said = _stopped(tasks, options)
+        raise
 
 
-def _update(progress: Progress, bar: TaskID, event: Scoring | Step | Epoch) -> None:
-    match event:
-        case Scoring(test=test):
-            progress.update(bar, doing=f"scoring {test}")
-        case Step(epoch=epoch, step=step, steps=steps):
-            progress.update(bar, doing=f"epoch {epoch + 1}, step {step + 1}/{steps}")
-        case Epoch(epoch=epoch, epochs=epochs, row=row):
-            scores = [
-                f"{name[:-4]} DSC {row[name]:.3f}"
-                for name in ("val_dsc", "test_dsc")
-                if row[name] is not None
-            ]
-            doing = ", ".join([f"loss {row['loss']:.4f}", *scores])
-            progress.update(bar, completed=epoch, total=epochs, doing=doing)
+def _stopped(tasks: list[Task], options: RunOptions) -> str:
+    """What is stored, and how to go on."""
+    done = sum(task.state == "done" for task in tasks)
+    states = [epochs_done(options.cells / task.id) for task in tasks if task.waits and task.id]
+    resume = sum(epoch > 0 for epoch in states)
+    kept = f", {resume} more will resume" if resume else ""
+    return (
+        f"bench: stopped. {done} of {len(tasks)} cells are stored{kept}; the same command goes on."
+    )
 
 
 def report(

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from bench.core.paths import cache_root
 from bench.core.provenance import environment
 from bench.data.arrays import CaseArrays
 from bench.data.splits import Split
+from bench.experiments.attempts import STATE
 from bench.experiments.cells import WEIGHTS, CellRecord, CellRequest, TestSet
 from bench.experiments.identity import Resolution
 from bench.experiments.lengths import images_per_epoch
@@ -24,7 +26,9 @@ from bench.experiments.messages import Epoch, Job, Progress, Step
 from bench.experiments.predictions import Predictions
 from bench.experiments.resolve import full_recipe, resolve
 from bench.experiments.sources import Sources
+from bench.experiments.stopping import stoppable
 from bench.method import Method
+from bench.training import trainer
 from bench.training.build import load_tokenizer, parameter_counts
 from bench.training.checkpoints import save_tensors
 from bench.training.engine import Engine
@@ -118,18 +122,30 @@ class CellContext:
 
     def train(self, report: Callable[[Progress], None]) -> Trained:
         """Train the method; it resumes from the state that an earlier attempt left."""
-        protocol = self.request.protocol
+        state, pass_on = self.folder / STATE, _progress(report)
+        data = self.data  # latents may take long; until they are there, nothing is to be stored
+        with stoppable(state, _store_every_epoch) as see:
+
+            def follow(event: dict[str, Any]) -> None:
+                pass_on(event)
+                see(event)
+
+            return self._fit(data, state, follow)
+
+    def _fit(
+        self, data: TrainingData, state: Path, follow: Callable[[dict[str, Any]], None]
+    ) -> Trained:
         return fit(
             self.method,
-            self.data,
+            data,
             self.resolution.recipe,
             self.engine,
-            selection=protocol.selection,
-            metric=protocol.selection_metric,
+            selection=self.request.protocol.selection,
+            metric=self.request.protocol.selection_metric,
             validate_every=self.request.profile.validate_every,
             seed=self.request.seed,
-            resume_file=self.folder / "resume" / "state.safetensors",
-            on_progress=_progress(report),
+            resume_file=state,
+            on_progress=follow,
         )
 
     def store_weights(self) -> str:
@@ -215,6 +231,11 @@ class CellContext:
         """The file that an imported split comes from."""
         imported = self.sources.index(self.request.train).imported
         return {"origin": imported.origin} if split.scheme == "imported" and imported else {}
+
+
+def _store_every_epoch() -> None:
+    """Make the trainer store its state after each epoch from now on; the process is to end."""
+    trainer.SECONDS_BETWEEN_CHECKPOINTS = -1.0
 
 
 def _tf32(device: torch.device) -> list[str]:

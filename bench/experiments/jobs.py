@@ -4,7 +4,6 @@ Each operation takes a job and a callback for progress and returns the job's las
 imported by the operations that need it: scoring stored predictions does without.
 """
 
-import fcntl
 import logging
 import shutil
 import time
@@ -21,6 +20,8 @@ from bench.core.errors import BenchError
 from bench.core.files import file_digest, set_aside, write_with
 from bench.core.provenance import now
 from bench.data.arrays import CaseArrays
+from bench.experiments import locks
+from bench.experiments.attempts import Attempt, asked_for, begin
 from bench.experiments.cells import (
     HISTORY,
     RECORD,
@@ -82,6 +83,7 @@ def train_job(job: Job, report: Report) -> Finished:
             return _tested(job, folder, report)
         started, clock = now(), time.monotonic()
         context = _context(job)
+        begin(folder, _attempt(job, context))
         trained = context.train(report)
         history = write_frame(folder / HISTORY, pd.DataFrame(trained.history))
         files = {HISTORY: history, WEIGHTS: context.store_weights()}
@@ -138,6 +140,14 @@ def _context(job: Job) -> "CellContext":
     from bench.experiments.context import CellContext  # imports torch
 
     return CellContext(job)
+
+
+def _attempt(job: Job, context: "CellContext") -> Attempt:
+    return Attempt(
+        asked=asked_for(job.request, job.request_digest, job.inputs),
+        request=job.request,
+        epochs=context.resolution.recipe.epochs,
+    )
 
 
 def _trained_context(job: Job, record: CellRecord) -> "CellContext":
@@ -219,10 +229,6 @@ def _write_examples(
     )
 
 
-class CellInUse(BenchError):
-    """Another process works on the cell and will record how that ends."""
-
-
 def _folder(job: Job) -> Path:
     assert job.folder is not None
     return job.folder
@@ -230,16 +236,6 @@ def _folder(job: Job) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[Path]:
-    """A cell's folder, held by a lock that the system releases when the process ends.
-
-    Raises CellInUse while another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with disk_errors(f"store cell {folder.name}", folder), (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CellInUse(
-                f"Cell {folder.name} is being trained by another process; run again later."
-            ) from error
+    """A cell's folder, held by its lock. Raises CellInUse while another process holds it."""
+    with disk_errors(f"store cell {folder.name}", folder), locks.held(folder):
         yield folder

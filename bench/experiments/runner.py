@@ -1,7 +1,11 @@
 """Running a matrix: plan against what is stored, let workers do the rest, record every end."""
 
+import os
+import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -11,10 +15,13 @@ from bench.core.provenance import environment, now
 from bench.experiments.cells import CellRecord, CellRequest, load_cell
 from bench.experiments.executors.local import LocalExecutor
 from bench.experiments.identity import Resolution
+from bench.experiments.locks import in_use
 from bench.experiments.messages import Event, Failed, Finished, Job, Resolved
 from bench.experiments.sources import Sources
 from bench.experiments.store import CellStore, request_digest
 from bench.registry import plugin_files, require_method
+
+SECONDS_BETWEEN_LOOKS = 1.0  # at the locks of cells that other processes work on
 
 
 @dataclass(frozen=True)
@@ -36,19 +43,27 @@ class RunOptions:
         """The folder of cells."""
         return self.out / "cells"
 
+    @cached_property
+    def logs(self) -> Path:
+        """The folder of this run's logs; no other run writes there."""
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        return self.out / "logs" / f"{stamp}-{socket.gethostname()}-{os.getpid()}"
+
 
 @dataclass
 class Task:
     """One training, for one or more requests that mean the same cell, and how far it is.
 
     state: "train" and "score" are still to do. why: the components in which the nearest stored
-    cell differs, for a cell that trains. reason: why it is unavailable or failed.
+    cell differs, for a cell that trains. resume: its epochs that an earlier run did and stored.
+    reason: why it is unavailable or failed.
     """
 
     request: CellRequest
     state: Literal["done", "score", "train", "unavailable", "failed"]
     record: CellRecord | None = None
     why: tuple[str, ...] = ()
+    resume: int = 0
     reason: str = ""
     resolution: Resolution | None = None
     inputs: dict[str, str] = field(default_factory=dict)
@@ -85,7 +100,9 @@ def _planned(request: CellRequest, store: CellStore, sources: Sources) -> Task:
     except BenchError as error:
         return Task(request, "unavailable", reason=str(error))
     if found.record is None:
-        return Task(request, "train", why=found.why, id=found.id, inputs=found.inputs)
+        return Task(
+            request, "train", why=found.why, resume=found.resume, id=found.id, inputs=found.inputs
+        )
     state: Literal["done", "score"] = "done" if found.done else "score"
     return Task(request, state, found.record, id=found.id, inputs=found.inputs)
 
@@ -93,23 +110,37 @@ def _planned(request: CellRequest, store: CellStore, sources: Sources) -> Task:
 def run(tasks: list[Task], options: RunOptions, sources: Sources, report: Report) -> None:
     """Do every task that is not done; each ends "done", "failed" or "unavailable".
 
-    A failing cell is recorded with its traceback and the others go on. KeyboardInterrupt ends the
-    workers and leaves what they stored for the next run to resume.
+    A failing cell is recorded with its traceback and the others go on. A cell that another process
+    works on is waited for when everything else is done. KeyboardInterrupt, or another exception that
+    is no Exception, lets the workers store the state of their trainings, for the next run to resume.
     """
     waiting = [task for task in tasks if task.waits]
     if not waiting:
         return
-    executor = LocalExecutor(list(options.devices), options.threads, options.out / "logs")
+    executor = LocalExecutor(list(options.devices), options.threads, options.logs)
     with disk_errors("store results", options.out), executor:
         _resolve(executor, waiting, options, sources)
         unique = _merge_duplicates([task for task in waiting if task.waits])
-        executor.map(
-            [(task, _job(task, options, sources)) for task in unique],
-            lambda task, event: _on_event(task, event, options, report),
-        )
+        todo = unique
+        while todo:
+            executor.map(
+                [(task, _job(task, options, sources)) for task in todo],
+                lambda task, event: _on_event(task, event, options, report),
+            )
+            todo = _released([task for task in unique if task.waits], options)
         for task in waiting:  # duplicates share their outcome
             first = next((other for other in unique if other.id == task.id), task)
             task.state, task.reason, task.record = first.state, first.reason, first.record
+
+
+def _released(busy: list[Task], options: RunOptions) -> list[Task]:
+    """Wait until other processes have let go of at least one of the cells; those that are free."""
+    while busy:
+        free = [task for task in busy if not in_use(options.cells / task.id)]
+        if free:
+            return free
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    return []
 
 
 def _resolve(
@@ -138,6 +169,7 @@ def _resolve(
         assert task.resolution is not None
         found = store.find(task.request, task.resolution, sources)
         task.id, task.inputs, task.record = found.id, found.inputs, found.record
+        task.why, task.resume = found.why, found.resume
         task.state = "done" if found.done else "score" if found.trained else "train"
 
 
@@ -173,15 +205,15 @@ def _job(
 
 
 def _on_event(task: Task, event: Event, options: RunOptions, report: Report) -> None:
-    """Follow a task's events; record a failure."""
+    """Follow a task's events; record a failure. What another process works on stays to do."""
     if isinstance(event, Finished):
         task.state = "done"
         task.record = load_cell(options.cells / task.id / "cell.json")
+    elif isinstance(event, Failed) and event.in_use:
+        task.reason = event.message
     elif isinstance(event, Failed):
         was, task.state, task.reason = task.state, "failed", event.message
-        # A trained cell stays done when only an extra scoring failed, and a cell that another
-        # process works on is that one's to record.
-        if was == "train" and not event.in_use:
+        if was == "train":  # a trained cell stays done when only an extra scoring failed
             task.record = _failure(task, event)
             task.record.write(options.cells / task.id)
     report(task, event)

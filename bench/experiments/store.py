@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.core.files import digest, file_digest
+from bench.experiments.attempts import asked_for, epochs_done, unfinished
 from bench.experiments.cells import (
     CellRecord,
     CellRequest,
@@ -40,7 +41,7 @@ class Lookup:
 
     id, inputs: of the cell that the request means; "" and {} while the method's code is needed to
     tell. work: test set's label -> what it needs. why: the components in which the nearest stored
-    cell differs, for a cell that has to train.
+    cell differs, for a cell that has to train. resume: epochs of it that are done and stored.
     """
 
     id: str = ""
@@ -48,6 +49,7 @@ class Lookup:
     record: CellRecord | None = None
     work: dict[str, TestWork] = field(default_factory=dict)
     why: tuple[str, ...] = ()
+    resume: int = 0
 
     @property
     def trained(self) -> bool:
@@ -69,6 +71,7 @@ class CellStore:
         self._by_request: dict[str, list[CellRecord]] = {}
         for record in self.records.values():
             self._by_request.setdefault(record.request, []).append(record)
+        self._unfinished = {one.attempt.asked: one.epoch for one in unfinished(folder)}
 
     def lookup(self, request: CellRequest, sources: Sources) -> Lookup:
         """What is stored for a request, without importing its method.
@@ -78,7 +81,9 @@ class CellStore:
         alike = self._by_request.get(request_digest(request), [])
         known = next((record for record in alike if _same_settings(record, request)), None)
         if known is None:
-            return Lookup(why=self._reasons(request, requested_inputs(request, sources)))
+            inputs = requested_inputs(request, sources)
+            asked = asked_for(request, request_digest(request), inputs)
+            return Lookup(why=self._reasons(request, inputs), resume=self._unfinished.get(asked, 0))
         return self.find(request, recorded_resolution(known), sources)
 
     def find(self, request: CellRequest, resolution: Resolution, sources: Sources) -> Lookup:
@@ -87,7 +92,8 @@ class CellStore:
         id = cell_id(resolution.key, inputs)
         record = self.records.get(id)
         if record is None or record.status != "done":
-            return Lookup(id, inputs, why=self._reasons(request, inputs))
+            resume = epochs_done(self.folder / id)
+            return Lookup(id, inputs, why=self._reasons(request, inputs), resume=resume)
         return Lookup(id, inputs, record, left_to_do(record, request, sources))
 
     def _reasons(self, request: CellRequest, inputs: dict[str, str]) -> tuple[str, ...]:

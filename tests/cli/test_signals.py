@@ -1,6 +1,7 @@
 """Signals: one line, the shell's exit status, nothing recorded as failed, no worker left behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,11 @@ SPEC = MethodSpec(
 )
 '''
 
+WORDS = (
+    "run", "-m", "m.toml", "--plugin", "slow.py", "--profile", "smoke", "--epochs", "99",
+    "--device", "cpu", "--jobs", "1",
+)  # fmt: skip
+
 
 @pytest.fixture
 def started(tmp_path, cache):
@@ -40,9 +46,8 @@ def started(tmp_path, cache):
     (tmp_path / "m.toml").write_text(
         'title = "S"\n[[cells]]\nmethods = ["slow"]\ntrain = ["busi"]\n'
     )
-    words = ["run", "-m", "m.toml", "--plugin", "slow.py", "--profile", "smoke", "--epochs", "99"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.cli", *words, "--device", "cpu", "--jobs", "1"],
+        [sys.executable, "-m", "bench.cli", *WORDS],
         cwd=tmp_path, env=os.environ | {"GMS_BENCH_CACHE": str(cache)}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -77,11 +82,41 @@ def test_a_signal_ends_a_run_in_one_line_and_records_no_failure(started, tmp_pat
     _, said = started.communicate(timeout=30)
     assert started.returncode == STATUS[number]
     assert said.splitlines()[-1] == (
-        "bench: stopped. What finished is stored; the same command goes on."
+        "bench: stopped. 0 of 1 cells are stored; the same command goes on."
     )
     assert "Traceback" not in said
     assert not list(tmp_path.glob("results/cells/*/cell.json"))
     assert all(map(gone, children))
+
+
+def logged(tmp_path, words: str) -> None:
+    """Wait until the cell's log holds the words."""
+    deadline = time.monotonic() + 120
+    while not any(words in file.read_text() for file in tmp_path.glob("results/cells/*/log.txt")):
+        assert time.monotonic() < deadline, f"no {words!r} in two minutes"
+        time.sleep(0.05)
+
+
+def test_a_stopped_cell_is_saved_first_and_the_next_plan_says_where_it_goes_on(
+    started, tmp_path, bench
+):
+    logged(tmp_path, "epoch 1 of 99")  # the first state would be stored after thirty seconds
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=45)
+    assert said.splitlines()[-1] == (
+        "bench: stopped. 0 of 1 cells are stored, 1 more will resume; the same command goes on."
+    )
+    plan = bench(*WORDS, "--dry-run").stdout
+    found = re.search(r"resume at epoch (\d+): slow on busi, seed 0", plan)
+    assert found and int(found[1]) >= 2, plan
+
+
+def test_a_second_signal_ends_at_once(started, tmp_path):
+    logged(tmp_path, "epoch 1 of 99")  # to store the second epoch takes two seconds
+    started.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    started.send_signal(signal.SIGINT)
+    assert started.wait(timeout=1) == 130
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -119,4 +154,6 @@ def test_a_signal_during_the_imports_gives_no_traceback(tmp_path, delay):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert "Traceback" not in said
-    assert process.returncode in (130, 2)  # 2: it had ended already, for want of an argument
+    # 2: it had ended already, for want of an argument. -2: the interpreter was closing, which takes
+    # its handlers away first; a shell reports it as 130.
+    assert process.returncode in (130, 2, -2)

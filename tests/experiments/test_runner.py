@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -148,22 +149,38 @@ def test_weights_that_are_not_there_stop_the_run_before_any_cell(bench, tmp_path
     assert not (tmp_path / "results" / "cells").exists()
 
 
-def test_a_cell_that_another_process_trains_is_left_to_it(bench, matrix, tiny, tmp_path, cache):
+def test_a_cell_that_another_process_trains_is_waited_for(bench, matrix, tiny, tmp_path, cache):
     words = ("run", "-m", matrix, "--plugin", tiny, "--datasets", "busi", *SMOKE)
     assert bench(*words).returncode == 0
     (record,) = cells(tmp_path)
     file = record.folder / "cell.json"
     finished = file.read_text()
     file.unlink()
-    with (record.folder / ".lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        result = bench(*words)
-    assert result.returncode == 1 and "is being trained by another process" in result.stdout
-    assert not file.exists()
-
-    # The other one finishes between this run's plan and its turn: nothing is trained again.
-    file.write_text(finished)
     stamp = (record.folder / "weights.safetensors").stat().st_mtime_ns
+
+    def finish_elsewhere(lock):
+        """What the other process does, once this one waits for it."""
+        log = record.folder / "log.txt"
+        deadline = time.monotonic() + 120
+        while "It is waited for" not in log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        file.write_text(finished)
+        lock.close()
+
+    lock = (record.folder / ".lock").open("w")
+    lock.write('{"pid": 4711, "host": "elsewhere", "since": "noon"}')
+    lock.flush()
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    other = threading.Thread(target=finish_elsewhere, args=(lock,))
+    other.start()
+    result = bench(*words)
+    other.join()
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "is in use by process 4711 on elsewhere since noon. It is waited for" in result.stdout
+    assert (record.folder / "weights.safetensors").stat().st_mtime_ns == stamp
+
+    # The other one finished between this run's plan and its turn: nothing is trained again.
     request = record.provenance["request"]
     job = {
         "op": "train", "id": record.id, "folder": str(record.folder), "request": request,
@@ -176,6 +193,25 @@ def test_a_cell_that_another_process_trains_is_left_to_it(bench, matrix, tiny, t
     )  # fmt: skip
     assert json.loads(worker.stdout.splitlines()[-1])["kind"] == "finished"
     assert (record.folder / "weights.safetensors").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.heavy
+def test_four_runners_on_one_folder_all_end_well(matrix, tiny, tmp_path, cache):
+    words = [sys.executable, "-m", "bench.cli", "run", "-m", matrix, "--plugin", tiny, *SMOKE]
+    env = os.environ | {"GMS_BENCH_CACHE": str(cache)}
+    command, out = [str(word) for word in (*words, "--epochs", 40)], subprocess.PIPE
+    runners = [
+        subprocess.Popen(
+            command, cwd=tmp_path, env=env, text=True, stdout=out, stderr=subprocess.STDOUT
+        )
+        for _ in range(4)
+    ]
+    said = [runner.communicate(timeout=300)[0] for runner in runners]
+    assert [runner.returncode for runner in runners] == [0, 0, 0, 0], said
+    assert [record.status for record in cells(tmp_path)] == ["done", "done"]
+    trained = [text for text in said if "epoch 1 of 40" in text]
+    assert 1 <= len(trained) <= 2  # each cell once
+    assert len(list((tmp_path / "results" / "logs").iterdir())) == 4
 
 
 FAULTS = {

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,8 @@ from bench.experiments.messages import Event, Failed, Job, Leaving, Started, is_
 
 Report = Callable[[Any, Event], None]
 """Called as report(tag, event) from the executor's threads."""
+
+PATIENCE = 45.0  # seconds for workers to store their state; one is stored every 30 s at least
 
 logger = logging.getLogger("bench")
 
@@ -79,12 +82,22 @@ class Worker:
     def _log_tail(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
 
-    def stop(self) -> None:
-        """End the process now; what it stored so far is whole. A running job gets no last event."""
+    def ask_to_stop(self) -> None:
+        """Let the process store the state of its training and end. Its job gets no last event."""
         self.stopped = True
         if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            self.process.terminate()
+
+    def stop(self, patience: float = 0.0) -> None:
+        """End the process, now or after so many seconds; what it stored so far is whole. A running
+        job gets no last event."""
+        self.stopped = True
+        if self.process is not None and self.process.poll() is None:
+            try:
+                self.process.wait(patience)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
         self.process = None
 
 
@@ -108,9 +121,15 @@ class LocalExecutor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        # A signal, such as Ctrl-C, is no Exception. What is: a mistake or a full disk, which more
+        # work would not mend.
+        until = time.monotonic() + (PATIENCE if kind and not issubclass(kind, Exception) else 0.0)
+        if until > time.monotonic():
+            for worker in self.workers:
+                worker.ask_to_stop()
         for worker in self.workers:
-            worker.stop()
+            worker.stop(max(0.0, until - time.monotonic()))
 
     def map(self, jobs: Iterable[tuple[Any, Job]], report: Report) -> None:
         """Do all (tag, job) pairs; report(tag, event) is called for every event of each."""
@@ -121,7 +140,7 @@ class LocalExecutor:
 
         def serve(worker: Worker) -> None:
             try:
-                while not failures:
+                while not failures and not worker.stopped:
                     tag, job = waiting.get_nowait()
                     report(tag, Started(device=worker.device))
                     worker.run(job, partial(report, tag))

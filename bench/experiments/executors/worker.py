@@ -10,6 +10,7 @@ not as a fresh process has it, the process ends and the executor starts another 
 import gc
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -19,20 +20,25 @@ from typing import Any, TextIO
 from pydantic import ValidationError
 
 from bench.core.errors import BenchError
+from bench.experiments import stopping
 from bench.experiments.messages import Event, Failed, Job, Leaving, Progress
 
 SECONDS_BETWEEN_LOOKS = 1.0  # at the parent process
 
 
 def main() -> None:
-    """Serve jobs until standard input closes or a job leaves the process changed."""
+    """Serve jobs until standard input closes, a job leaves the process changed, or SIGTERM comes."""
+    signal.signal(signal.SIGTERM, stopping.on_signal)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for line in sys.stdin:
-        end = _served(line, channel)
+        try:
+            end = _served(line, channel)
+        except stopping.StopAsked:
+            os._exit(stopping.STATUS)
         gc.collect()  # networks hold cycles: without this, the next cell starts beside the last one's
         changed = changed_settings()
         if changed:
@@ -83,14 +89,14 @@ def _send(channel: TextIO, event: Event) -> None:
 def _served(line: str, channel: TextIO) -> Event:
     """Do the job in a line; its last event."""
     # Imported here, so that a broken import is reported as the job's failure.
-    from bench.experiments import jobs
+    from bench.experiments import jobs, locks
 
     def report(event: Progress) -> None:
         _send(channel, event)
 
     try:
         return jobs.run_job(Job.model_validate_json(line), report)
-    except jobs.CellInUse as error:
+    except locks.CellInUse as error:
         return Failed(message=str(error), in_use=True)
     except BenchError as error:
         return Failed(message=str(error))
