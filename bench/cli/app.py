@@ -2,7 +2,7 @@
 
 import typer
 
-from bench.cli import audit, claims, compare, data, inspect, run, tokenizer, verify
+from bench.cli import audit, cells, claims, compare, data, inspect, run, tokenizer, verify
 
 app = typer.Typer(
     help="Benchmark medical image segmentation methods under protocols that cannot be mixed.",
@@ -16,5 +16,6 @@ inspect.add_to(app)
 verify.add_to(app)
 audit.add_to(app)
 claims.add_to(app)
+cells.add_to(app)
 app.add_typer(data.app, name="data")
 app.add_typer(tokenizer.app, name="tokenizer")

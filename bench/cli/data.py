@@ -12,6 +12,7 @@ from bench.cli.options import console
 from bench.core.errors import BenchError
 from bench.core.paths import data_root
 from bench.data.cards import list_cards, load_card
+from bench.data.prepared import Status
 
 app = typer.Typer(help="Get datasets ready: fetch, prepare, import a split.", no_args_is_help=True)
 
@@ -90,18 +91,40 @@ def status(data: opt.Data = None, as_json: opt.Json = False, card: opt.Cards = N
     """What is prepared, and what to do next."""
     from bench.data.prepared import status as look
 
-    rows = [
-        {
-            "name": row.name,
-            "state": row.state,
-            "cases": f"{row.cases} of {row.expected}" if row.expected else str(row.cases),
-            "groups": row.groups,
-            "split lists": row.imported,
-            "next step": row.next_step,
-        }
-        for row in look(data_root(data), list_cards(card or []))
-    ]
-    print_rows(rows, as_json)
+    found = look(data_root(data), list_cards(card or []))
+    if as_json:
+        print_rows([vars(row) for row in found], True)
+        return
+    for row in found:
+        for line in _status_words(row):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _status_words(row: Status) -> list[str]:
+    """What there is of a dataset, what is missing, and the next step."""
+    if row.state == "missing":
+        size = f", {row.expected} images when complete" if row.expected else ""
+        words = [f"{row.name}: not prepared{size}"]
+    else:
+        words = [f"{row.name}: {_count(row)}{_extras(row)}"]
+        words[0] += "" if row.state == "prepared" else f"; {row.state}"
+        if row.expected and row.cases < row.expected:
+            words.append(f"  missing: {row.expected - row.cases} images")
+        words += [f"  {warning}" for warning in row.warnings]
+    return words + ([f"  next: {row.next_step}"] if row.next_step else [])
+
+
+def _count(row: Status) -> str:
+    return f"{row.cases} of {row.expected} images" if row.expected else f"{row.cases} images"
+
+
+def _extras(row: Status) -> str:
+    """Rescaled or not, groups and lists, as far as there are any."""
+    rescaled = any("rescaled copy" in warning for warning in row.warnings)
+    words = ["rescaled copy or a part"] if rescaled else []
+    words += [f"{row.groups} groups"] if row.groups else []
+    words += [f"split lists: {row.imported}"] if row.imported else []
+    return "".join(f", {word}" for word in words)
 
 
 @app.command("import-split")

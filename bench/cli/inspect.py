@@ -1,4 +1,4 @@
-"""`bench list`, `describe`, `show`, `predict`, `check`, `new` and `measure`."""
+"""`bench list`, `describe`, `predict`, `check`, `new` and `measure`."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from bench.cli import cells
 from bench.cli import options as opt
 from bench.cli.options import console
 from bench.core.errors import BenchError, unknown_name
@@ -22,7 +23,6 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command("list")(list_)
     app.command()(describe)
-    app.command()(show)
     app.command()(predict)
     app.command()(check)
     app.command()(new)
@@ -48,12 +48,23 @@ def list_(
     out: opt.Out = Path("results"),
     plugin: opt.Plugins = None,
     card: opt.Cards = None,
+    method: cells.Method = None,
+    dataset: cells.Dataset = None,
+    failed: cells.Failed = False,
+    stale: cells.Stale = False,
+    resumable: cells.Resumable = False,
 ) -> None:
-    """List what is known by name."""
+    """List what is known by name. The filters are for cells."""
     use_plugin_files(plugin or [])
     if kind not in KINDS:
         raise unknown_name("list", kind, KINDS)
-    rows = _rows(kind, out, card or [])
+    states: dict[cells.State, bool] = {"failed": failed, "stale": stale, "resumable": resumable}
+    if kind == "cells":
+        found = cells.chosen(cells.rows(out), method, dataset, states)
+        return cells.print_cells(found, as_json)
+    if method or dataset or any(states.values()):
+        raise BenchError("--method, --dataset, --failed, --stale, --resumable: of cells only.")
+    rows = _rows(kind, card or [])
     if kind == "tokenizers" and not as_json:
         rows = [_short(row) for row in rows]
     print_rows(rows, as_json, kind)
@@ -72,9 +83,8 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rows(kind: str, out: Path, cards: list[Path]) -> list[dict[str, Any]]:
+def _rows(kind: str, cards: list[Path]) -> list[dict[str, Any]]:
     from bench.data.cards import list_cards
-    from bench.experiments.cells import load_cells
     from bench.experiments.matrices import get_matrix, matrix_names
     from bench.protocols import get_profile, get_protocol, profile_names, protocol_names
     from bench.registry import get_tokenizer
@@ -100,20 +110,7 @@ def _rows(kind: str, out: Path, cards: list[Path]) -> list[dict[str, Any]]:
             return [{"name": name, "title": get_matrix(name).title} for name in matrix_names()]
         case "protocols":
             return [get_protocol(name).model_dump(mode="json") for name in protocol_names()]
-        case "profiles":
-            return [{"name": n, "title": get_profile(n).title} for n in profile_names()]
-    return [
-        {
-            "id": cell.id,
-            "changed": ", ".join(f"{k}={v}" for k, v in cell.key.changed.items()),
-            "tokenizer": cell.key.tokenizer.name if cell.key.tokenizer else None,
-            "status": cell.status,
-            "profile": cell.key.profile,
-            "protocol": cell.key.protocol,
-            "seed": cell.key.seed,
-        }
-        for cell in load_cells(out / "cells")
-    ]
+    return [{"name": n, "title": get_profile(n).title} for n in profile_names()]
 
 
 def describe(
@@ -200,46 +197,6 @@ def _inside(value: Any) -> str:
     return _words(value)
 
 
-def show(cell: str, as_json: opt.Json = False, out: opt.Out = Path("results")) -> None:
-    """One stored cell: its coordinates, scores and provenance. CELL: its id or the id's start."""
-    from bench.experiments.cells import load_cell
-
-    record = load_cell(cell_folder(cell, out) / "cell.json")
-    facts = record.model_dump(mode="json", exclude={"folder"})
-    facts["scores"] = _means(record)
-    _print_facts(facts, as_json)
-
-
-def _means(record: Any) -> dict[str, dict[str, dict[str, float]]]:
-    """Per-image means of every metric, by test set and grid."""
-    from bench.metrics.aggregate import METRICS, summarize
-    from bench.reporting.frame import ScoreIndex, scores_of
-
-    index = ScoreIndex(scores_of([record]))
-    means: dict[str, dict[str, dict[str, float]]] = {}
-    for label in sorted(record.tests):
-        dataset, subset = label.rsplit("-", 1)
-        for grid in ("native", "network"):
-            for metric in METRICS:
-                rows = index.rows(record.id, dataset, subset, grid, metric)
-                if len(rows):
-                    own = means.setdefault(label, {}).setdefault(grid, {})
-                    own[metric] = round(summarize(rows).mean, 6)
-    return means
-
-
-def cell_folder(cell: str, out: Path) -> Path:
-    """The folder of the stored cell whose id starts with `cell`; BenchError unless it is one."""
-    found = sorted(path.parent for path in (out / "cells").glob(f"{cell}*/cell.json"))
-    if len(found) != 1:
-        known = ", ".join(path.name for path in found) or "none"
-        raise BenchError(
-            f"{len(found)} cells in {out / 'cells'} start with {cell!r} ({known}). Give the whole "
-            "id; `bench list cells` shows them."
-        )
-    return found[0]
-
-
 def predict(
     cell: str,
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
@@ -252,7 +209,7 @@ def predict(
 ) -> None:
     """Segment images with a trained cell; masks are PNG files at each image's own size."""
     use_plugin_files(plugin or [])
-    folder = cell_folder(cell, results)
+    folder = cells.cell_folder(cell, results)
     from bench.experiments.segment import segment_files
 
     for file in segment_files(folder, images, out, opt.one_device(device)):
@@ -266,40 +223,59 @@ def check(
     data: opt.Data = None,
     as_json: opt.Json = False,
     plugin: opt.Plugins = None,
+    card: opt.Cards = None,
+    give_up: opt.GiveUp = 600.0,
 ) -> None:
     """Check that a method, tokenizer or dataset card keeps the harness's contract."""
     use_plugin_files(plugin or [])
     from bench.conformance import check as checks
 
     settings, _ = opt.assignments(assigned)
+    watch: dict[str, Any] = {"give_up": give_up}
+    if not as_json:
+        watch["on_check"] = _print_check
     match kind:
         case "method":
-            result = checks.check_method(name, settings)
+            result = checks.check_method(name, settings, **watch)
         case "tokenizer":
-            result = checks.check_tokenizer(name)
+            result = checks.check_tokenizer(name, **watch)
         case "dataset":
-            result = checks.check_dataset(name, data_root(data))
+            result = checks.check_dataset(name, data_root(data), card or [], **watch)
         case _:
             raise unknown_name("kind", kind, ("method", "tokenizer", "dataset"))
-    print_rows([row.model_dump(mode="json") for row in result.checks], as_json, f"{kind} {name}")
+    if as_json:
+        print_rows([row.model_dump(mode="json") for row in result.checks], True)
+    else:
+        failed = sum(row.status == "fail" for row in result.checks)
+        console.print(f"{kind} {name}: " + (f"{failed} checks fail" if failed else "all is well"))
     if not result.passed:
         raise typer.Exit(1)
 
 
-def new(
-    kind: Annotated[str, typer.Argument(help="method")],
-    name: str,
-    folder: Annotated[Path, typer.Option("--out", help="Where the package is written.")] = Path(
-        "."
-    ),
-) -> None:
-    """Write a working skeleton of a plugin package."""
-    if kind != "method":
-        raise unknown_name("kind", kind, ("method",))
-    from bench.conformance.scaffold import new_method
+def _print_check(row: Any) -> None:
+    """One check's outcome, as soon as it is there."""
+    style = {"fail": "red", "skip": "dim"}.get(row.status)
+    text = f"{row.status} {row.name:10} {row.seconds:6.1f} s  {row.message}"
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    for file in new_method(name, folder):
-        console.print(file)
+
+def new(
+    kind: Annotated[str, typer.Argument(help="method, matrix or dataset")],
+    name: str,
+    folder: Annotated[Path, typer.Option("--out", help="Where it is written.")] = Path("."),
+) -> None:
+    """Write a working plugin package, matrix file or dataset card to start from."""
+    from bench.conformance.scaffold import new_file, new_method
+
+    match kind:
+        case "method":
+            files = new_method(name, folder)
+        case "matrix" | "dataset":
+            files = [new_file(kind, name, folder)]
+        case _:
+            raise unknown_name("kind", kind, ("method", "matrix", "dataset"))
+    for file in files:
+        console.print(file, markup=False)
 
 
 def measure(

@@ -30,7 +30,7 @@ Data = Annotated[
     Path | None,
     typer.Option("--data", help="Folder of prepared datasets. Default: $GMS_BENCH_DATA."),
 ]
-Out = Annotated[Path, typer.Option("--out", help="Folder of results.")]
+Out = Annotated[Path, typer.Option("--results", "--out", help="Folder of results.")]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="Python file that defines SPEC; repeatable."),
@@ -46,14 +46,26 @@ Published = Annotated[
 ]
 Grid = Annotated[Literal["network", "native"], typer.Option(help="Where scores are taken.")]
 Subset = Literal["test", "all"]
+Split = Literal["default", "listed", "published", "imported", "random80", "grouped"]
 Precision = Literal["fp32", "bf16"]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+GiveUp = Annotated[
+    float, typer.Option("--give-up", min=1, help="Seconds after which a step is given up.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def names(text: str | None) -> tuple[str, ...]:
     """The names in a comma-separated option."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def listed(option: str, text: str | None) -> tuple[str, ...]:
+    """The names in an option; () where it is not given, BenchError where it is given empty."""
+    found = names(text)
+    if text is not None and not found:
+        raise BenchError(f"{option} {text!r} names nothing. Name some, or leave {option} out.")
+    return found
 
 
 def devices(text: str) -> tuple[str, ...]:
@@ -139,9 +151,26 @@ def choose_profile(name: str | None, data: Path | None, **changes: Any) -> Profi
 
 
 def choose_protocol(name: str, **changes: Any) -> Protocol:
-    """The named protocol with the given fields changed; None leaves a field."""
+    """The named protocol with the given fields changed; None leaves a field.
+
+    With another split it is another protocol, and named so: tables may not mix the two.
+    """
+    protocol = get_protocol(name)
     given = {key: value for key, value in changes.items() if value is not None}
-    return Protocol.model_validate(get_protocol(name).model_dump() | given)
+    split = given.get("split", protocol.split)
+    if split != protocol.split:
+        given["name"] = f"{protocol.name}-{split}"
+        given["title"] = f"as {protocol.name}, over split {split}: {protocol.title}"
+    return Protocol.model_validate(protocol.model_dump() | given)
+
+
+def refuse_silent_phantoms(rules: Protocol, profile: str | None, data: Path | None) -> None:
+    """BenchError where a protocol that repeats a release would run on phantoms unasked."""
+    if rules.preset == "as-released" and profile is None and data is None:
+        raise BenchError(
+            f"Protocol {rules.name!r} repeats published runs and no data folder is named. Give "
+            "--data DIR or set GMS_BENCH_DATA; for a run on phantoms ask for it: --profile demo."
+        )
 
 
 def refuse_two_lengths(epochs: int | None, budget: int | None) -> None:
@@ -164,10 +193,10 @@ def overrides(
     from bench.registry import plain_method_names
 
     settings, recipe = assignments(assigned)
-    chosen = tuple(plain_method_names()) if methods == "all" else names(methods)
+    chosen = tuple(plain_method_names()) if methods == "all" else listed("--methods", methods)
     return Overrides(
         methods=chosen,
-        datasets=names(datasets),
+        datasets=listed("--datasets", datasets),
         seeds=seeds(seed_text),
         settings=settings,
         tokenizer=tokenizer,

@@ -14,7 +14,14 @@ from bench.core.errors import BenchError
 from bench.core.paths import data_root
 from bench.experiments.attempts import epochs_done
 from bench.experiments.course import Course
-from bench.experiments.matrices import expand, get_matrix
+from bench.experiments.matrices import (
+    Matrix,
+    Overrides,
+    expand,
+    get_matrix,
+    own_matrix,
+    require_trained_on,
+)
 from bench.experiments.runner import RunOptions, Task, plan
 from bench.experiments.runner import run as run_tasks
 from bench.experiments.sources import Sources
@@ -29,7 +36,19 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    matrix: Annotated[str, typer.Option("--matrix", "-m", help="Name, or path of a .toml file.")],
+    matrix: Annotated[
+        str | None, typer.Option("--matrix", "-m", help="Name, or path of a .toml file.")
+    ] = None,
+    train: Annotated[
+        str | None,
+        typer.Option(help="In place of a matrix: training datasets, comma-separated."),
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            help="With --train: test datasets; `same`, the default, is its own test part."
+        ),
+    ] = None,
     methods: Annotated[str | None, typer.Option(help="Comma-separated, or `all`.")] = None,
     datasets: Annotated[
         str | None, typer.Option(help="Training datasets, comma-separated.")
@@ -38,6 +57,9 @@ def run(
     protocol: Annotated[
         str, typer.Option(help="paper, paper80, clean, grouped, dedup or FILE.toml:NAME.")
     ] = "clean",
+    split: Annotated[
+        opt.Split | None, typer.Option(help="Another split than the protocol's.")
+    ] = None,
     recipe: Annotated[
         Literal["shared", "native"] | None,
         typer.Option(
@@ -75,6 +97,9 @@ def run(
     published: opt.Published = None,
     grid: opt.Grid = "network",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Dry run that estimates the time, too.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only failures.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="A line for every epoch.")] = False,
 ) -> None:
@@ -88,10 +113,13 @@ def run(
         profile, folder, epochs=epochs, image_size=image_size, channels_last=channels_last,
         compile=compile_,
     )  # fmt: skip
-    rules = opt.choose_protocol(protocol, recipe=recipe, external_subset=subset, budget=budget)
-    asked = get_matrix(matrix)
-    require_editions(asked.tables)
+    rules = opt.choose_protocol(
+        protocol, recipe=recipe, external_subset=subset, budget=budget, split=split
+    )
+    opt.refuse_silent_phantoms(rules, profile, folder)
     narrowed = opt.overrides(methods, datasets, seeds, tokenizer, assigned, precision)
+    asked = _matrix(matrix, train, test, narrowed)
+    require_editions(asked.tables)
     requests = expand(asked, narrowed, rules, chosen)
     sources = Sources(chosen, folder, card or [])
     devices, threads = _devices(device, jobs)
@@ -99,12 +127,10 @@ def run(
     tasks = plan(requests, options, sources)
     console.print(f"[bold]{asked.title}[/]: {chosen.title}. Protocol {rules.name}: {rules.title}.")
     _announce(tasks)
-    if dry_run:
-        for task in tasks:
-            console.print(
-                f"  {task.state:11} {escape(task.request.label)} {escape(_because(task))}",
-                highlight=False,
-            )
+    if dry_run or estimate:
+        from bench.cli.dry_run import dry_run as show
+
+        show(tasks, options, sources, estimate)
         return
     _run(tasks, options, sources, "quiet" if quiet else "verbose" if verbose else "normal")
     failed = [task for task in tasks if task.state != "done"]
@@ -116,15 +142,29 @@ def run(
     from bench.reporting import report as reports  # pandas: only once there is something to report
 
     reports.of_run(asked, tasks, out, published, console, grid)
-    if failed:
+    if failed or any(task.missing for task in tasks):
         raise typer.Exit(1)
 
 
-def _because(task: Task) -> str:
-    """Why a cell is unavailable, or why it trains although one like it is stored."""
-    if task.why:
-        return f"(the nearest stored cell differs in {', '.join(task.why)})"
-    return task.reason
+def _matrix(name: str | None, train: str | None, test: str | None, narrowed: Overrides) -> Matrix:
+    """The matrix of a file, or of `--train` and `--test`; BenchError for both or neither."""
+    datasets, tests = opt.listed("--train", train), opt.listed("--test", test)
+    if name is not None and (datasets or tests):
+        raise BenchError("--matrix names training and test sets; leave --train and --test out.")
+    if name is not None:
+        asked = get_matrix(name)
+        require_trained_on(asked, narrowed.datasets)
+        return asked
+    if not datasets:
+        raise BenchError(
+            "What shall run? Give --matrix NAME (`bench list matrices`) or FILE.toml, or --train "
+            "DATASETS --methods METHODS."
+        )
+    if not narrowed.methods:
+        raise BenchError("--train needs methods: --methods NAMES, or --methods all.")
+    if narrowed.datasets:
+        raise BenchError("--datasets narrows a matrix; --train says it already. Give one of them.")
+    return own_matrix(narrowed.methods, datasets, tests or ("same",))
 
 
 def _devices(device: str, jobs: int | None) -> tuple[tuple[str, ...], int]:
@@ -156,8 +196,11 @@ def _announce(tasks: list[Task]) -> None:
             console.print(
                 f"resume at epoch {task.resume + 1}: {escape(task.request.label)}", highlight=False
             )
-    for reason in dict.fromkeys(task.reason for task in tasks if task.state == "unavailable"):
-        console.print(f"[red]unavailable[/]: {escape(reason)}", highlight=False)
+    gone = [task.reason for task in tasks if task.state == "unavailable"]
+    for task in tasks:
+        gone += task.missing.values()
+    for reason in dict.fromkeys(gone):
+        console.print(f"[red]unavailable[/]: {escape(reason)}", highlight=False, soft_wrap=True)
 
 
 def _run(tasks: list[Task], options: RunOptions, sources: Sources, amount: Amount) -> None:

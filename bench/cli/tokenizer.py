@@ -1,6 +1,7 @@
 """`bench tokenizer`: train and eval."""
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -72,6 +73,8 @@ def evaluate(
     out: opt.Out = Path("results"),
     as_json: opt.Json = False,
     plugin: opt.Plugins = None,
+    card: opt.Cards = None,
+    give_up: opt.GiveUp = 600.0,
 ) -> None:
     """What survives a tokenizer: Dice and HD95 of masks, PSNR and SSIM of images, per dataset.
 
@@ -81,17 +84,18 @@ def evaluate(
     from bench.tokenizers import evaluation
 
     root = data_root(data)
+    wanted = _named(datasets, card or [])
     if masks is not None and not masks.is_dir():
         raise BenchError(f"No folder {masks}. Name a folder of mask images.")
     sets = [] if masks is None else [evaluation.mask_set(masks, size, threshold)]
     if data is not None or (masks is None and root is not None):
         assert root is not None
-        sets += evaluation.prepared_sets(root, size, opt.names(datasets))
+        sets += evaluation.prepared_sets(root, size, wanted)
     sets = sets or evaluation.phantom_sets(size)
     short, _, location = name.partition("@")
     tokenizer = get_tokenizer(short).load(location or None)
     where = opt.one_device(device)
-    result = evaluation.evaluate(tokenizer, sets, where)
+    result = evaluation.evaluate(tokenizer, sets, where, progress=_Steps(give_up, as_json))
     picture = out / "tokenizers" / f"{short}-{size}.png"
     evaluation.figure(tokenizer, sets, result, picture)
     if as_json:
@@ -131,6 +135,37 @@ def ceiling(
         for one in load_ceilings(results)
     ]
     print_rows(_rounded(rows), False, "mean mask Dice through encode and decode")
+
+
+def _named(datasets: str | None, cards: list[Path]) -> tuple[str, ...]:
+    """The datasets to evaluate on: those named and those of the given cards; () for all."""
+    from bench.data.cards import read_card
+
+    return (*opt.listed("--datasets", datasets), *(read_card(file).name for file in cards))
+
+
+class _Steps:
+    """Prints each set of cases as it ends, and every ten seconds how far it is; gives up on a set
+    after `give_up` seconds."""
+
+    def __init__(self, give_up: float, silent: bool) -> None:
+        self.give_up, self.silent = give_up, silent
+        self.begun = self.said = time.monotonic()
+
+    def __call__(self, name: str, done: int, cases: int) -> None:
+        now = time.monotonic()
+        if done < cases and now - self.begun > self.give_up:
+            raise BenchError(
+                f"Given up on {name} after {self.give_up:g} s and {done} of {cases} cases. Allow more "
+                "(--give-up SECONDS), or use fewer cases or a smaller --size."
+            )
+        if not self.silent and (done == cases or now - self.said > 10):
+            self.said = now
+            console.print(
+                f"{name}: {done} of {cases} cases, {now - self.begun:.0f} s", markup=False
+            )
+        if done == cases:
+            self.begun = now
 
 
 def _rounded(rows: list[dict]) -> list[dict]:

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from bench.cli import options as opt
-from bench.cli.inspect import cell_folder
+from bench.cli.cells import cell_folder
 from bench.cli.options import console
 from bench.core.errors import BenchError
 from bench.core.paths import data_root

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from bench.core.errors import BenchError
 from bench.core.frozen import Frozen
+from bench.core.time_limit import TooSlow, time_limit
 
 
 class Broken(Exception):
@@ -57,26 +58,43 @@ Step = tuple[str, Callable[[], str]]
 """A check: its name, and what does it."""
 
 
-def run_checks(steps: Sequence[Step], vital: frozenset[str] = frozenset()) -> tuple[Check, ...]:
-    """Run every check; after a failed `vital` one the rest is skipped, since it could not run."""
+GIVE_UP = 600.0  # seconds for one check
+OnCheck = Callable[[Check], None]
+
+
+def run_checks(
+    steps: Sequence[Step],
+    vital: frozenset[str] = frozenset(),
+    on_check: OnCheck = lambda check: None,
+    give_up: float = GIVE_UP,
+) -> tuple[Check, ...]:
+    """Run every check; after a failed `vital` one the rest is skipped, since it could not run.
+
+    on_check: called with each outcome as it is there. give_up: seconds after which a check fails.
+    """
     results: list[Check] = []
     stopper: str | None = None
     for name, action in steps:
         if stopper is None:
-            results.append(_run(name, action))
+            results.append(_run(name, action, give_up))
             if name in vital and results[-1].status == "fail":
                 stopper = name
         else:
             reason = f"not tried: `{stopper}` has to pass first"
             results.append(Check(name=name, status="skip", message=reason, seconds=0.0))
+        on_check(results[-1])
     return tuple(results)
 
 
-def _run(name: str, action: Callable[[], str]) -> Check:
+def _run(name: str, action: Callable[[], str], give_up: float) -> Check:
     started = time.perf_counter()
     status: Literal["pass", "fail", "skip"] = "pass"
     try:
-        message = action()
+        with time_limit(give_up):
+            message = action()
+    except TooSlow:
+        status = "fail"
+        message = f"Given up after {give_up:g} s. Make it faster, or allow more: --give-up SECONDS."
     except Skipped as reason:
         status, message = "skip", str(reason)
     except (Broken, BenchError) as fault:

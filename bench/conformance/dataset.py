@@ -1,6 +1,7 @@
 """Checks of a dataset: its card and, where it is prepared, its cases, pixels and splits."""
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -16,17 +17,18 @@ SAMPLE = 50  # cases whose pixels are read again; all of HAM10000 would take min
 
 
 class DatasetSubject:
-    """A dataset under check; `data` is the folder of prepared datasets or None."""
+    """A dataset under check; `data` is the folder of prepared datasets or None, `cards` are files of
+    the user's own cards."""
 
-    def __init__(self, name_or_file: str, data: Path | None) -> None:
-        self.name_or_file, self.data = name_or_file, data
+    def __init__(self, name_or_file: str, data: Path | None, cards: Sequence[Path] = ()) -> None:
+        self.name_or_file, self.data, self.cards = name_or_file, data, list(cards)
 
     @cached_property
     def card(self) -> Card:
         """The card; BenchError when it is unknown or not valid."""
         if self.name_or_file.endswith(".toml"):
             return read_card(Path(self.name_or_file))
-        return load_card(self.name_or_file)
+        return load_card(self.name_or_file, self.cards)
 
     @property
     def folder(self) -> Path:
@@ -52,11 +54,11 @@ class DatasetSubject:
         return read_index(self.folder)
 
 
-def dataset_steps(name_or_file: str, data: Path | None) -> list[Step]:
+def dataset_steps(name_or_file: str, data: Path | None, cards: Sequence[Path] = ()) -> list[Step]:
     """The checks of a dataset in order. Raises BenchError for an unknown name."""
-    subject = DatasetSubject(name_or_file, data)
+    subject = DatasetSubject(name_or_file, data, cards)
     if not name_or_file.endswith(".toml"):
-        load_card(name_or_file)
+        load_card(name_or_file, list(cards))
     return [
         ("card", lambda: card_is_valid(subject)),
         ("prepared", lambda: prepared_under_this_card(subject)),
@@ -147,7 +149,8 @@ def groups_are_known(subject: DatasetSubject) -> str:
 
 
 def splits_are_disjoint(subject: DatasetSubject) -> str:
-    """Every protocol's split of this dataset is disjoint, and `grouped` tears no group."""
+    """Every protocol's split of this dataset is disjoint, `grouped` tears no group, and the default
+    split can be made: without it nothing can be trained or scored."""
     seen = []
     for name in protocol_names():
         protocol = get_protocol(name)
@@ -155,6 +158,8 @@ def splits_are_disjoint(subject: DatasetSubject) -> str:
         try:
             split = make_split(subject.index, scheme, protocol.split_seed, protocol.val_share)
         except BenchError as reason:
+            if scheme == "default":
+                raise Broken(f"The default split cannot be made: {reason}") from reason
             seen.append(f"{name}: {reason}")
             continue
         torn = shared_groups(subject.index, split)

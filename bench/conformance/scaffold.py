@@ -1,4 +1,4 @@
-"""`bench new method NAME`: a plugin package that works before anything is changed in it."""
+"""`bench new`: a plugin package, a matrix or a dataset card that works before anything is changed."""
 
 import keyword
 import re
@@ -11,6 +11,7 @@ from bench.core.paths import PACKAGE
 from bench.registry import plain_method_names
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+FILE_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 TEMPLATES = PACKAGE / "conformance" / "templates"
 
 
@@ -44,6 +45,26 @@ def new_method(name: str, folder: Path) -> list[Path]:
         write_text(target / place, text)
         written.append(target / place)
     return written
+
+
+def new_file(kind: str, name: str, folder: Path) -> Path:
+    """Write `<folder>/<name>.toml`, a commented matrix or dataset card, and return it.
+
+    kind: "matrix" or "dataset". Raises BenchError for a name that a card cannot have, or that has a
+    file.
+    """
+    if not FILE_NAME.fullmatch(name):
+        raise BenchError(
+            f"{name!r} cannot name a {kind}: use lower-case letters and digits, words joined by "
+            "hyphens, a letter first. For example: my-data."
+        )
+    target = folder / f"{name}.toml"
+    if target.exists():
+        raise BenchError(f"{target} exists already. Choose another name or --out, or delete it.")
+    title = " ".join(word.capitalize() for word in name.split("-"))
+    template = Template((TEMPLATES / f"{kind}.toml.txt").read_text(encoding="utf-8"))
+    write_text(target, template.substitute(name=name, title=title))
+    return target
 
 
 def _require_name(name: str) -> None:

@@ -37,6 +37,7 @@ from bench.training.predict import masks_on_grids, probabilities
 from bench.training.trainer import Trained
 from bench.training.weights import load_own_state, own_state
 
+TIMED_STEPS = 6
 SECONDS_BETWEEN_STEPS = 0.5  # at most one step in that time is reported; every epoch is
 
 
@@ -55,13 +56,14 @@ def built(
     return method, tokenizer
 
 
-_buildable: set[str] = set()
+_buildable: dict[str, int] = {}
 
 
 def require_buildable(
     request: CellRequest, spec: MethodSpec, settings: Settings, resolution: Resolution
-) -> None:
-    """Build the method with its weights, once per worker, and let it go again.
+) -> int:
+    """Build the method with its weights, once per worker, and let it go again; the bytes of what it
+    would store.
 
     Weights that cannot be fetched and settings that do not go together show here, before any cell
     trains, and not when that cell's turn comes.
@@ -71,8 +73,13 @@ def require_buildable(
     asked = (recipe.loss, recipe.normalise)
     what = repr((key.method, key.settings, key.tokenizer, resolution.network_size, asked))
     if what not in _buildable:
-        built(request, spec, settings, resolution, Engine(torch.device("cpu")))
-        _buildable.add(what)
+        method, _ = built(request, spec, settings, resolution, Engine(torch.device("cpu")))
+        _buildable[what] = sum(tensor.nbytes for tensor in own_state(method).values())
+    return _buildable[what]
+
+
+class _Enough(Exception):
+    """Enough steps were timed."""
 
 
 class CellContext:
@@ -133,7 +140,7 @@ class CellContext:
             return self._fit(data, state, follow)
 
     def _fit(
-        self, data: TrainingData, state: Path, follow: Callable[[dict[str, Any]], None]
+        self, data: TrainingData, state: Path | None, follow: Callable[[dict[str, Any]], None]
     ) -> Trained:
         return fit(
             self.method,
@@ -147,6 +154,30 @@ class CellContext:
             resume_file=state,
             on_progress=follow,
         )
+
+    def epoch_seconds(self) -> float:
+        """Seconds of one training epoch, from a few steps after the first; keeps nothing."""
+        moments: list[float] = []
+        steps = 1
+
+        def follow(event: dict[str, Any]) -> None:
+            nonlocal steps
+            if self.engine.device.type == "cuda":
+                torch.cuda.synchronize(self.engine.device)
+            if "step" in event:
+                moments.append(time.monotonic())
+                steps = event["steps"]
+            if "step" not in event or len(moments) > TIMED_STEPS:
+                raise _Enough
+
+        data, moments[:] = self.data, [time.monotonic()]
+        try:
+            self._fit(data, None, follow)
+        except _Enough:
+            pass
+        # The first step is slower than the rest; it counts where the epoch has no other.
+        first = 1 if len(moments) > 2 else 0
+        return (moments[-1] - moments[first]) / (len(moments) - 1 - first) * steps
 
     def store_weights(self) -> str:
         """Write the method's own weights; returns the file's sha256."""

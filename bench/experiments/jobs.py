@@ -6,6 +6,7 @@ imported by the operations that need it: scoring stored predictions does without
 
 import logging
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +34,15 @@ from bench.experiments.cells import (
     write_frame,
 )
 from bench.experiments.identity import scoring_inputs
-from bench.experiments.messages import Finished, Job, Progress, Replayed, Resolved, Scoring
+from bench.experiments.messages import (
+    Finished,
+    Job,
+    Progress,
+    Replayed,
+    Resolved,
+    Scoring,
+    Timed,
+)
 from bench.experiments.predictions import Predictions, predictions_file, read_predictions
 from bench.experiments.scoring import mean_dsc, score_predictions, write_scores
 from bench.experiments.sources import Sources
@@ -50,7 +59,7 @@ logger = logging.getLogger("bench")
 EXAMPLES = 4  # test cases whose images a cell keeps for the qualitative figure
 
 
-def run_job(job: Job, report: Report) -> Resolved | Finished | Replayed:
+def run_job(job: Job, report: Report) -> Resolved | Timed | Finished | Replayed:
     """Do a job. Raises BenchError for what the user can mend, any other exception for the rest."""
     use_plugin_files(job.plugins)
     match job.op:
@@ -64,6 +73,8 @@ def run_job(job: Job, report: Report) -> Resolved | Finished | Replayed:
             from bench.experiments.replay.retrain import replay_job  # imports torch
 
             return replay_job(job, report)
+        case "time":
+            return time_job(job)
 
 
 def resolve_job(job: Job) -> Resolved:
@@ -72,8 +83,15 @@ def resolve_job(job: Job) -> Resolved:
     from bench.experiments.resolve import resolve
 
     spec, settings, resolution = resolve(job.request, job.train_cases)
-    require_buildable(job.request, spec, settings, resolution)
-    return Resolved(resolution=resolution)
+    size = require_buildable(job.request, spec, settings, resolution)
+    return Resolved(resolution=resolution, weights_bytes=size)
+
+
+def time_job(job: Job) -> Timed:
+    """Take a few training steps of a cell in a folder that is deleted again."""
+    with tempfile.TemporaryDirectory() as folder:
+        context = _context(job.model_copy(update={"folder": Path(folder)}))
+        return Timed(epoch_seconds=context.epoch_seconds())
 
 
 def train_job(job: Job, report: Report) -> Finished:

@@ -20,14 +20,15 @@ class Job(Frozen):
     version refuses the job.
 
     op: "resolve" fills in a request's defaults, "train" trains and scores a cell, "test" scores a
-    trained cell, "replay" repeats the start of a stored cell's training and its predictions.
-    epochs: of a replay's training, 0 for none. request_digest, inputs: what the cell's record keeps; see `bench.experiments`.
+    trained cell, "replay" repeats the start of a stored cell's training and its predictions, "time"
+    takes a few training steps and keeps nothing. epochs: of a replay's training, 0 for none.
+    request_digest, inputs: what the cell's record keeps; see `bench.experiments`.
     folder: of the cell. train_cases: how many cases the split trains on. data, cards, plugins: as
     on the command line. device: set by the executor.
     """
 
-    version: Literal[2] = 2
-    op: Literal["resolve", "train", "test", "replay"]
+    version: Literal[3] = 3
+    op: Literal["resolve", "train", "test", "replay", "time"]
     request: CellRequest
     request_digest: str
     train_cases: int
@@ -74,10 +75,18 @@ class Scoring(Frozen):
 
 
 class Resolved(Frozen):
-    """A "resolve" job ended well."""
+    """A "resolve" job ended well. weights_bytes: of the weights that the cell will store."""
 
     kind: Literal["resolved"] = "resolved"
     resolution: Resolution
+    weights_bytes: int = 0
+
+
+class Timed(Frozen):
+    """A "time" job ended well. epoch_seconds: of training, without validation."""
+
+    kind: Literal["timed"] = "timed"
+    epoch_seconds: float
 
 
 class Finished(Frozen):
@@ -127,7 +136,7 @@ class Failed(Frozen):
 
 
 Progress = Step | Epoch | Scoring
-End = Resolved | Finished | Replayed | Failed
+End = Resolved | Timed | Finished | Replayed | Failed
 Event = Started | Progress | Leaving | End
 
 _EVENTS: TypeAdapter[Any] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])

@@ -2,8 +2,10 @@
 
 import os
 import socket
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +15,11 @@ from bench.core.disk import disk_errors
 from bench.core.errors import BenchError
 from bench.core.provenance import environment, now
 from bench.experiments.cells import CellRecord, CellRequest, load_cell
+from bench.experiments.early import refuse_mistakes
 from bench.experiments.executors.local import LocalExecutor
 from bench.experiments.identity import Resolution
 from bench.experiments.locks import in_use
-from bench.experiments.messages import Event, Failed, Finished, Job, Resolved
+from bench.experiments.messages import Event, Failed, Finished, Job, Resolved, Timed
 from bench.experiments.sources import Sources
 from bench.experiments.store import CellStore, request_digest
 from bench.registry import plugin_files, require_method
@@ -56,7 +59,8 @@ class Task:
 
     state: "train" and "score" are still to do. why: the components in which the nearest stored
     cell differs, for a cell that trains. resume: its epochs that an earlier run did and stored.
-    reason: why it is unavailable or failed.
+    reason: why it is unavailable or failed. weights_bytes: of what the cell will store, once
+    resolved. missing: label of a test set that is asked for and not there -> why.
     """
 
     request: CellRequest
@@ -68,6 +72,8 @@ class Task:
     resolution: Resolution | None = None
     inputs: dict[str, str] = field(default_factory=dict)
     id: str = ""
+    weights_bytes: int = 0
+    missing: dict[str, str] = field(default_factory=dict)
 
     @property
     def waits(self) -> bool:
@@ -81,30 +87,40 @@ Report = Callable[[Task, Event], None]
 def plan(requests: list[CellRequest], options: RunOptions, sources: Sources) -> list[Task]:
     """What is done, what is missing and why; imports no torch and trains nothing.
 
-    Unknown methods and datasets raise BenchError at once; missing data makes its cells
+    Unknown methods and datasets, and mistakes in settings, raise BenchError at once; missing data makes its cells
     "unavailable".
     """
     for request in requests:
         require_method(request.method)
         for dataset in (request.train, *(test.dataset for test in request.tests)):
             sources.card(dataset)
+    refuse_mistakes(requests)
     store = CellStore(options.cells)
     return [_planned(request, store, sources) for request in requests]
 
 
 def _planned(request: CellRequest, store: CellStore, sources: Sources) -> Task:
-    try:
-        for test in request.tests:
+    """The task of a request. A test set that is not there costs its own scores and nothing else."""
+    there, missing = [], {}
+    for test in request.tests:
+        try:
             sources.test_cases(test, request.protocol)
+            there.append(test)
+        except BenchError as error:
+            missing[test.label] = str(error)
+    if not there:
+        return Task(request, "unavailable", reason=next(iter(missing.values())))
+    request = request.model_copy(update={"tests": tuple(there)})
+    try:
         found = store.lookup(request, sources)
     except BenchError as error:
         return Task(request, "unavailable", reason=str(error))
+    task = Task(request, "train", missing=missing, id=found.id, inputs=found.inputs)
     if found.record is None:
-        return Task(
-            request, "train", why=found.why, resume=found.resume, id=found.id, inputs=found.inputs
-        )
-    state: Literal["done", "score"] = "done" if found.done else "score"
-    return Task(request, state, found.record, id=found.id, inputs=found.inputs)
+        task.why, task.resume = found.why, found.resume
+    else:
+        task.state, task.record = "done" if found.done else "score", found.record
+    return task
 
 
 def run(tasks: list[Task], options: RunOptions, sources: Sources, report: Report) -> None:
@@ -133,6 +149,40 @@ def run(tasks: list[Task], options: RunOptions, sources: Sources, report: Report
             task.state, task.reason, task.record = first.state, first.reason, first.record
 
 
+def settle(tasks: list[Task], options: RunOptions, sources: Sources) -> None:
+    """Resolve every task that has something to do, as a run would, and store nothing.
+
+    Raises BenchError with the first mistake.
+    """
+    waiting = [task for task in tasks if task.waits]
+    with _passing_workers(options) as executor:
+        _resolve(executor, waiting, options, sources)
+
+
+def time_epochs(tasks: list[Task], options: RunOptions, sources: Sources) -> dict[str, float]:
+    """Cell id -> seconds of one training epoch, by a few steps of each; cells that fail are left
+    out."""
+    found: dict[str, float] = {}
+
+    def on_event(task: Task, event: Event) -> None:
+        if isinstance(event, Timed):
+            found[task.id] = event.epoch_seconds
+
+    with _passing_workers(options) as executor:
+        executor.map([(task, _job(task, options, sources, "time")) for task in tasks], on_event)
+    return found
+
+
+@contextmanager
+def _passing_workers(options: RunOptions) -> Iterator[LocalExecutor]:
+    """Workers whose logs are deleted with them."""
+    with (
+        tempfile.TemporaryDirectory() as logs,
+        LocalExecutor(list(options.devices), options.threads, Path(logs)) as executor,
+    ):
+        yield executor
+
+
 def _released(busy: list[Task], options: RunOptions) -> list[Task]:
     """Wait until other processes have let go of at least one of the cells; those that are free."""
     while busy:
@@ -154,7 +204,7 @@ def _resolve(
 
     def on_event(task: Task, event: Event) -> None:
         if isinstance(event, Resolved):
-            task.resolution = event.resolution
+            task.resolution, task.weights_bytes = event.resolution, event.weights_bytes
         elif isinstance(event, Failed):
             detail = f"\n{event.traceback}" if event.traceback else ""
             mistakes.append(f"{task.request.label}: {event.message}{detail}")
@@ -187,7 +237,7 @@ def _merge_duplicates(tasks: list[Task]) -> list[Task]:
 
 
 def _job(
-    task: Task, options: RunOptions, sources: Sources, op: Literal["resolve"] | None = None
+    task: Task, options: RunOptions, sources: Sources, op: Literal["resolve", "time"] | None = None
 ) -> Job:
     request = task.request
     return Job(

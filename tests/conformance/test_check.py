@@ -1,13 +1,16 @@
 """The contract finds what is broken, and says what to change."""
 
+import contextlib
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from data_doubles import make_busi
 from torch import nn
 
 from bench import registry
@@ -17,7 +20,9 @@ from bench.conformance.checks import Broken, Skipped, run_checks
 from bench.conformance.subject import Subject
 from bench.contracts import MethodSpec, Settings
 from bench.core.errors import BenchError
-from bench.core.paths import data_root
+from bench.core.paths import data_root, shipped
+from bench.data.cards import load_card
+from bench.data.prepare import prepare
 from bench.method import Method
 from bench.registry import use_plugin_files
 
@@ -450,6 +455,39 @@ def test_a_report_lists_pass_fail_skip_and_what_could_not_run():
     assert found[2].message == f"KeyError: 'x' (at test_check.py:{line} in action)"
     assert found[3].message == "change this"
     assert found[4].message == "not tried: `vital` has to pass first"
+
+
+def test_each_check_is_told_as_it_ends_and_given_up_after_its_time():
+    seen: list[str] = []
+
+    def endless():
+        assert seen == ["fine pass"]
+        while True:
+            with contextlib.suppress(Exception):  # what a plugin may swallow
+                time.sleep(0.01)
+
+    steps = [("fine", lambda: "seen"), ("endless", endless), ("after", lambda: "reached")]
+    found = run_checks(
+        steps, on_check=lambda check: seen.append(f"{check.name} {check.status}"), give_up=0.2
+    )
+    assert seen == ["fine pass", "endless fail", "after pass"]
+    assert found[1].message.startswith("Given up after 0.2 s.")
+
+
+def test_a_dataset_whose_default_split_cannot_be_made_does_not_pass(tmp_path):
+    source = make_busi(tmp_path, benign=1, malignant=0)
+    prepare(load_card("busi"), source, tmp_path / "data")
+    report = check_dataset("busi", tmp_path / "data")
+    (splits,) = [check for check in report.checks if check.name == "splits"]
+    assert splits.status == "fail"
+    assert "The default split cannot be made: busi has 1 case(s)" in splits.message
+
+
+def test_a_card_of_ones_own_is_checked_by_its_name(tmp_path):
+    file = tmp_path / "mine.toml"
+    text = (shipped("datasets") / "busi.toml").read_text()
+    file.write_text(text.replace('name = "busi"', 'name = "mine"', 1))
+    assert check_dataset("mine", cards=[file]).checks[0].status == "pass"
 
 
 def test_a_report_is_json_able(tmp_path):

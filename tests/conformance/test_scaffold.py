@@ -5,9 +5,15 @@ import sys
 import tomllib
 
 import pytest
+from data_doubles import picture, square
 
-from bench.conformance.scaffold import new_method
+from bench.conformance.scaffold import new_file, new_method
 from bench.core.errors import BenchError
+from bench.data.cards import read_card
+from bench.data.prepare import prepare
+from bench.data.prepared import read_index
+from bench.experiments.matrices import Overrides, expand, get_matrix
+from bench.protocols import get_profile, get_protocol
 
 
 def test_the_skeleton_is_a_package_with_entry_point_and_test(tmp_path):
@@ -46,3 +52,25 @@ def test_nothing_is_overwritten(tmp_path):
     new_method("my_method", tmp_path)
     with pytest.raises(BenchError, match="exists already. Choose another name"):
         new_method("my_method", tmp_path)
+
+
+def test_a_new_matrix_expands_and_a_new_card_prepares_as_written(tmp_path):
+    matrix = get_matrix(str(new_file("matrix", "my-matrix", tmp_path)))
+    requests = expand(matrix, Overrides(), get_protocol("clean"), get_profile("smoke"))
+    assert [request.method for request in requests] == ["unet", "ege_unet"]
+
+    for kind, make in (("images", picture), ("masks", lambda n: square(2, 2, 3))):
+        (tmp_path / "source" / kind).mkdir(parents=True)
+        for number in range(1, 4):
+            make(number).save(tmp_path / "source" / kind / f"a{number}.png")
+    card = read_card(new_file("dataset", "my-data", tmp_path))
+    prepare(card, tmp_path / "source", tmp_path / "data")
+    assert read_index(tmp_path / "data" / "my-data").case_ids == ("a1", "a2", "a3")
+
+
+def test_new_files_overwrite_nothing_and_want_a_plain_name(tmp_path):
+    new_file("matrix", "mine", tmp_path)
+    with pytest.raises(BenchError, match="exists already"):
+        new_file("matrix", "mine", tmp_path)
+    with pytest.raises(BenchError, match="cannot name a dataset"):
+        new_file("dataset", "../mine", tmp_path)

@@ -16,6 +16,7 @@ from bench.experiments.messages import (
     Scoring,
     Started,
     Step,
+    Timed,
     is_end,
     read_event,
 )
@@ -27,6 +28,7 @@ EVENTS = [
     Scoring(test="busi-test"),
     Finished(dsc={"busi-test": 0.8123456789012345}),
     Replayed(history=({"loss": 0.1 + 0.2, "val_dsc": None},), pixels={"busi-test": (1, 4096)}),
+    Timed(epoch_seconds=0.1),
     Leaving(changed=("default dtype",)),
     Failed(message="too large", traceback="Traceback ...", in_use=True),
 ]
@@ -39,7 +41,8 @@ def test_an_event_survives_its_line_with_every_digit(event):
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.kind)
 def test_results_and_failures_end_a_job_and_nothing_else_does(event):
-    assert is_end(event) == (event.kind in ("finished", "failed", "replayed", "resolved"))
+    ends = ("finished", "failed", "replayed", "resolved", "timed")
+    assert is_end(event) == (event.kind in ends)
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,10 @@ def test_failing_cells_are_recorded_and_the_others_go_on(bench, tmp_path, tiny):
             "busi.*batches of 64, but this split has 8 training cases",
         ),
         (("--methods", "tinny"), "Did you mean 'tiny'"),
-        (("--datasets", "stu"), "no cell for these overrides"),
+        (("--datasets", "stu"), "No training dataset of matrix mine named 'stu'"),
+        (("--datasets", "busi,glsa"), "Did you mean 'glas'"),
+        (("--methods", ""), "--methods '' names nothing"),
+        (("--seeds", ""), "names no seed"),
         (("--protocol", "cleen"), "Did you mean 'clean'"),
     ],
 )
