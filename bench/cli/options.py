@@ -49,6 +49,10 @@ Subset = Literal["test", "all"]
 Split = Literal["default", "listed", "published", "imported", "random80", "grouped"]
 Precision = Literal["fp32", "bf16"]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+Format = Annotated[
+    Literal["auto", "terminal", "markdown", "csv"],
+    typer.Option("--format", help="Of printed tables. auto: markdown where no terminal is."),
+]
 GiveUp = Annotated[
     float, typer.Option("--give-up", min=1, help="Seconds after which a step is given up.")
 ]

@@ -22,9 +22,11 @@ from bench.experiments.matrices import (
     own_matrix,
     require_trained_on,
 )
+from bench.experiments.messages import Event
 from bench.experiments.runner import RunOptions, Task, plan
 from bench.experiments.runner import run as run_tasks
 from bench.experiments.sources import Sources
+from bench.experiments.trackers import Tracking, make_tracker
 from bench.registry import use_plugin_files
 from bench.reporting.published import require_editions
 
@@ -96,10 +98,14 @@ def run(
     card: opt.Cards = None,
     published: opt.Published = None,
     grid: opt.Grid = "network",
+    format_: opt.Format = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Dry run that estimates the time, too.")
     ] = False,
+    track: Annotated[
+        list[str] | None, typer.Option(help="tensorboard, mlflow or wandb; repeatable.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only failures.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="A line for every epoch.")] = False,
 ) -> None:
@@ -132,7 +138,12 @@ def run(
 
         show(tasks, options, sources, estimate)
         return
-    _run(tasks, options, sources, "quiet" if quiet else "verbose" if verbose else "normal")
+    tracking = Tracking([make_tracker(name, out) for name in track or []])
+    amount: Amount = "quiet" if quiet else "verbose" if verbose else "normal"
+    try:
+        _run(tasks, options, sources, amount, tracking)
+    finally:
+        tracking.close()
     failed = [task for task in tasks if task.state != "done"]
     for task in failed:
         console.print(
@@ -141,7 +152,8 @@ def run(
         )
     from bench.reporting import report as reports  # pandas: only once there is something to report
 
-    reports.of_run(asked, tasks, out, published, console, grid)
+    files = reports.of_run(asked, tasks, out, published, console, grid, format_)
+    tracking.figures(files)
     if failed or any(task.missing for task in tasks):
         raise typer.Exit(1)
 
@@ -203,7 +215,9 @@ def _announce(tasks: list[Task]) -> None:
         console.print(f"[red]unavailable[/]: {escape(reason)}", highlight=False, soft_wrap=True)
 
 
-def _run(tasks: list[Task], options: RunOptions, sources: Sources, amount: Amount) -> None:
+def _run(
+    tasks: list[Task], options: RunOptions, sources: Sources, amount: Amount, tracking: Tracking
+) -> None:
     """Run the tasks and show how far they are."""
     if not any(task.waits for task in tasks):
         return
@@ -211,7 +225,12 @@ def _run(tasks: list[Task], options: RunOptions, sources: Sources, amount: Amoun
     course = Course(tasks, options.cells)
     try:
         with shown(course, console, amount) as follow:
-            run_tasks(tasks, options, sources, follow)
+
+            def report(task: Task, event: Event) -> None:
+                follow(task, event)
+                tracking.see(task, event)
+
+            run_tasks(tasks, options, sources, report)
     except Stopped as stopped:
         stopped.said = _stopped(tasks, options)
         raise
@@ -241,6 +260,7 @@ def report(
     statistics: Annotated[
         bool, typer.Option(help="Mark ties with the best and write statistics beside each table.")
     ] = True,
+    format_: opt.Format = "auto",
     out: opt.Out = Path("results"),
 ) -> None:
     """Rebuild every table and figure from stored cells; trains nothing."""
@@ -255,4 +275,4 @@ def report(
 
     asked = get_matrix(matrix)
     require_editions(asked.tables)
-    reports.rebuild(asked, out, filters, published, grid, subset, console, statistics)
+    reports.rebuild(asked, out, filters, published, grid, subset, console, statistics, format_)

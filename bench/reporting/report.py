@@ -19,13 +19,14 @@ from bench.reporting.statistics import (
 )
 from bench.reporting.tables import (
     ComparisonKey,
+    Format,
     Missing,
     Table,
     build_tables,
     comparable_groups,
     comparison_key,
     select,
-    to_rich,
+    show,
     write_tables,
 )
 from bench.reporting.tables.table import Grid
@@ -38,6 +39,7 @@ def of_run(
     published: str | None,
     console: Console,
     grid: Grid = "network",
+    format: Format = "auto",
 ) -> list[Path]:
     """Write and print the tables, statistics and figures of the cells that a run asked for."""
     ids = dict.fromkeys(task.id for task in tasks if task.id)
@@ -46,7 +48,7 @@ def of_run(
     absent = [task for task in tasks if task.state != "done"]
     missing = [Missing.of(task.request, _one_line(task.reason or "not run")) for task in absent]
     subset = tasks[0].request.protocol.external_subset
-    return _produce(matrix, cells, missing, out, published, grid, subset, console, True)
+    return _produce(matrix, cells, missing, out, published, grid, subset, console, True, format)
 
 
 def rebuild(
@@ -58,6 +60,7 @@ def rebuild(
     subset: str,
     console: Console,
     statistics: bool = True,
+    format: Format = "auto",
 ) -> list[Path]:
     """Write and print the tables and figures of every comparison key among the stored cells.
 
@@ -68,7 +71,9 @@ def rebuild(
     """
     files: list[Path] = []
     for group in chosen_groups(matrix, out, filters):
-        files += _produce(matrix, group, (), out, published, grid, subset, console, statistics)
+        files += _produce(
+            matrix, group, (), out, published, grid, subset, console, statistics, format
+        )
     return files
 
 
@@ -98,6 +103,7 @@ def _produce(
     subset: str,
     console: Console,
     statistics: bool,
+    format: Format,
 ) -> list[Path]:
     if not cells:
         return []
@@ -118,7 +124,8 @@ def _produce(
     found: list[TableStatistics] = []
     if statistics:
         tables, found = _with_statistics(matrix, tables, scores)
-    _print(tables, console)
+    for table in tables:
+        show(table, console, format)
     files = write_tables(tables, out / "tables" / folder)
     files += write_statistics(found, out / "tables" / folder)
     from bench.reporting.plots import (
@@ -140,13 +147,6 @@ def _with_statistics(
         with_ties(table, one) if one else table for table, one in zip(tables, found, strict=True)
     ]
     return marked, [one for one in found if one]
-
-
-def _print(tables: Sequence[Table], console: Console) -> None:
-    for table in tables:
-        console.print()
-        console.print(to_rich(table))
-    console.print()
 
 
 def report_folder(key: ComparisonKey, grid: Grid) -> str:

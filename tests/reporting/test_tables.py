@@ -21,6 +21,7 @@ from bench.reporting.tables import (
     build_tables,
     comparable_groups,
     select,
+    show,
     to_csv,
     to_latex,
     to_latex_document,
@@ -914,6 +915,44 @@ def test_the_terminal_loses_no_digit_at_any_width(full, width):
     assert "…" not in printed
     for number in ("70.00", "60.00", "80.00", "14.00", "14.75", "EGE-UNet†"):
         assert number in printed
+
+
+def test_a_wide_table_breaks_between_datasets_and_repeats_its_rows(tmp_path):
+    names = ("busi", "bus", "glas", "ham10000", "kvasir-instrument")
+    for method in ("unet", "gms"):
+        for number, name in enumerate(names, 1):
+            cell(tmp_path, method, train=name, dsc=number / 10 + 0.01234)
+    table = one(METHODS.model_copy(update={"datasets": names}), load_cells(tmp_path))
+    console = Console(width=80, file=io.StringIO(), force_terminal=False)
+    console.print(to_rich(table))
+    lines = console.file.getvalue().splitlines()
+    body = [line for line in lines if "UNet" in line and "EGE" not in line]
+    assert len(body) >= 2  # once in each block
+    assert max(len(line) for line in body) <= 80
+    numbers = [word for line in body for word in line.split() if "." in word]
+    means = [f"{100 * (number / 10 + 0.01234):.2f}" for number in range(1, 6)]
+    assert [mean for mean in means if mean not in numbers] == []
+
+
+@pytest.mark.parametrize("width", [40, 80, 132])
+def test_no_number_is_broken_at_any_width(full, width):
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    console.print(to_rich(full))
+    printed = console.file.getvalue()
+    assert "…" not in printed
+    for number in ("70.00", "60.00", "80.00", "14.00", "14.75"):
+        assert number in printed
+
+
+def test_a_pipe_gets_markdown_or_csv_and_a_terminal_a_table(full):
+    def said(terminal: bool, format: str) -> str:
+        console = Console(width=80, file=io.StringIO(), force_terminal=terminal)
+        show(full, console, format)
+        return console.file.getvalue()
+
+    assert said(False, "auto") == "\n" + to_markdown(full)
+    assert said(False, "csv") == to_csv(full) == said(True, "csv")
+    assert "| :--" not in said(True, "auto") and "70.00" in said(True, "auto")
 
 
 def test_write_tables_writes_every_format_and_one_document(full, tmp_path):

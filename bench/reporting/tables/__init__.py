@@ -2,7 +2,7 @@
 
     tables = build_tables(matrix.tables, load_cells(folder), missing=[...], published="aaai2025")
     write_tables(tables, folder / "tables")
-    console.print(*map(to_rich, tables))
+    show(tables[0], rich.console.Console())
 
 A table compares cells of one comparison key only (profile, protocol, selection rule, image size)
 and raises `BenchError` otherwise; `comparable_groups` splits a folder of cells by such keys.
@@ -24,12 +24,13 @@ from bench.reporting.tables.render import (
 )
 from bench.reporting.tables.rows import Missing
 from bench.reporting.tables.table import Column, Entry, Table, TableRow
-from bench.reporting.tables.terminal import to_rich
+from bench.reporting.tables.terminal import Format, show, to_rich
 
 __all__ = [
     "Column",
     "ComparisonKey",
     "Entry",
+    "Format",
     "Missing",
     "Table",
     "TableRow",
@@ -38,6 +39,7 @@ __all__ = [
     "comparable_groups",
     "comparison_key",
     "select",
+    "show",
     "to_csv",
     "to_latex",
     "to_latex_document",

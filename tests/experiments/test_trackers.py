@@ -1,0 +1,100 @@
+"""Trackers get every cell's configuration, epochs, scores and figures; read back with their own
+readers."""
+
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+from requests_of_tests import request
+
+from bench.core.errors import BenchError
+from bench.experiments.messages import Epoch, Failed, Finished, Started
+from bench.experiments.runner import Task
+from bench.experiments.trackers import Tracking, make_tracker
+
+
+def follow(tracking: Tracking, tmp_path) -> None:
+    """A run of one cell with two epochs, one of a cell that fails, and a figure."""
+    task = Task(request(), "train", id="unet-busi-0")
+    tracking.see(task, Started(device="cpu"))
+    for number, loss in ((1, 0.5), (2, 0.25)):
+        row = {"loss": loss, "val_dsc": None if number == 1 else 0.75}
+        tracking.see(task, Epoch(epoch=number, epochs=2, row=row))
+    tracking.see(task, Finished(dsc={"busi-test": 0.625}))
+    other = Task(request(seed=1), "train", id="unet-busi-1")
+    tracking.see(other, Started(device="cpu"))
+    tracking.see(other, Failed(message="no memory"))
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "curves.png")
+    tracking.figures([tmp_path / "curves.png", tmp_path / "table.md"])
+    tracking.close()
+
+
+def test_tensorboards_event_files_hold_epochs_scores_configuration_and_figures(tmp_path):
+    pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tracking = Tracking([make_tracker("tensorboard", tmp_path)])
+    follow(tracking, tmp_path)
+    assert tracking.trackers  # none failed
+    folder = tmp_path / "tracking" / "tensorboard"
+    events = EventAccumulator(str(folder / "unet-busi-0"))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 0.5), (2, 0.25)]
+    assert [(e.step, e.value) for e in events.Scalars("val_dsc")] == [(2, 0.75)]
+    assert [e.value for e in events.Scalars("final/busi-test_DSC")] == [0.625]
+    (text,) = events.Tensors("configuration/text_summary")
+    assert b"unet on busi, seed 0" in text.tensor_proto.string_val[0]
+    figures = EventAccumulator(str(folder / "figures"))
+    figures.Reload()
+    (picture,) = figures.Images("curves")
+    assert (picture.height, picture.width) == (4, 6)
+
+
+def test_mlflows_local_store_holds_a_run_for_each_cell(tmp_path, monkeypatch):
+    pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracker = make_tracker("mlflow", tmp_path)
+    tracking = Tracking([tracker])
+    follow(tracking, tmp_path)
+    assert tracking.trackers
+    runs = {run.info.run_name: run for run in tracker.client.search_runs([tracker.experiment])}
+    done, failed = runs["unet on busi, seed 0"], runs["unet on busi, seed 1"]
+    assert (done.info.status, failed.info.status) == ("FINISHED", "FAILED")
+    assert done.data.metrics == {"loss": 0.25, "val_dsc": 0.75, "final busi-test DSC": 0.625}
+    history = tracker.client.get_metric_history(done.info.run_id, "loss")
+    assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.25)]
+    assert done.data.params["device"] == "cpu" and done.data.params["request.train"] == "busi"
+    artifacts = tracker.client.list_artifacts(runs["figures"].info.run_id)
+    assert [artifact.path for artifact in artifacts] == ["curves.png"]
+    assert list((tmp_path / "tracking" / "mlflow" / "mlruns").iterdir())
+
+
+def test_wandb_takes_a_run_offline(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    tracking = Tracking([make_tracker("wandb", tmp_path)])
+    follow(tracking, tmp_path)
+    assert tracking.trackers
+    assert len(list((tmp_path / "tracking" / "wandb").glob("wandb/offline-run-*"))) == 3
+
+
+def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(tmp_path, caplog):
+    class Away:
+        def begin(self, *words):
+            raise ConnectionError("no server")
+
+    tracking = Tracking([Away()])
+    with caplog.at_level(logging.WARNING, "bench"):
+        follow(tracking, tmp_path)
+    assert caplog.messages == ["Away is not told any more: no server"]
+
+
+def test_a_tracker_that_is_not_there_is_refused_with_what_to_install(tmp_path, monkeypatch):
+    with pytest.raises(
+        BenchError, match="No tracker named 'tensorbord'. Did you mean 'tensorboard'"
+    ):
+        make_tracker("tensorbord", tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(BenchError, match=r"pip install 'gms-bench\[mlflow\]'"):
+        make_tracker("mlflow", tmp_path)
