@@ -89,11 +89,15 @@ class MLflow:
     def __init__(self, folder: Path) -> None:
         from mlflow.tracking import MlflowClient
 
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or (folder.resolve() / "mlruns").as_uri()
-        self.client = MlflowClient(uri)
+        folder, server = folder.resolve(), os.environ.get("MLFLOW_TRACKING_URI")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.client = MlflowClient(server or f"sqlite:///{folder / 'mlflow.db'}")
         known = self.client.get_experiment_by_name(self.EXPERIMENT)
+        place = None if server else (folder / "artifacts").as_uri()
         self.experiment = (
-            known.experiment_id if known else self.client.create_experiment(self.EXPERIMENT)
+            known.experiment_id
+            if known
+            else self.client.create_experiment(self.EXPERIMENT, artifact_location=place)
         )
         self.runs: dict[str, str] = {}
 
