@@ -1,6 +1,6 @@
 """The command `bench`: parses and prints; everything it does is a call into the package.
 
-This module imports the standard library only, so that a signal during the imports of the commands
+This module and `stopped` import the standard library only, so that a signal during the imports of the commands
 ends in one line as well.
 """
 
@@ -11,20 +11,7 @@ import warnings
 from collections.abc import Callable
 from types import FrameType
 
-STOPPED = "bench: stopped. What finished is stored; the same command goes on."
-
-
-class Stopped(BaseException):
-    """A signal asked the command to end. number: of the signal. said: the line that it ends with.
-
-    No KeyboardInterrupt: the command-line library would answer that one in its own way.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-        self.said = STOPPED
-
+from bench.cli.stopped import STOPPED, Stopped
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from bench.cli import cells
@@ -39,7 +40,21 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool, title: str = "") -> No
         table.add_column(column, overflow="fold", no_wrap=index == 0)  # names are to be copied
     for row in rows:
         table.add_row(*("" if value is None else escape(str(value)) for value in row.values()))
-    console.print(table if rows else "nothing")
+    endless = console.options.update(width=10_000)  # a measure is clipped to the width
+    if Measurement.get(console, endless, table).minimum > console.width:
+        print_stacked(rows, title)  # words and numbers would be broken
+    else:
+        console.print(table if rows else "nothing")
+
+
+def print_stacked(rows: list[dict[str, Any]], title: str) -> None:
+    """A line for each value, for terminals that are narrower than the table."""
+    console.print(title, style="bold", markup=False)
+    for row in rows:
+        for index, (name, value) in enumerate(row.items()):
+            if value is not None and str(value):
+                text = f"{'' if index == 0 else '  '}{name}: {value}"
+                console.print(text, markup=False, highlight=False)
 
 
 def list_(

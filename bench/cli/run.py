@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
-from bench.cli import Stopped
 from bench.cli import options as opt
 from bench.cli.options import console
 from bench.cli.progress import Amount, shown
+from bench.cli.stopped import Stopped
 from bench.core.errors import BenchError
 from bench.core.paths import data_root
 from bench.experiments.attempts import epochs_done
