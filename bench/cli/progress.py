@@ -7,6 +7,7 @@ from typing import Literal
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
@@ -60,15 +61,16 @@ def _failure(event: Event) -> bool:
 
 
 def block(course: Course) -> RenderableType:
-    """The whole run, then the cells at work: two lines each, folded where they are long."""
+    """The whole run, then the cells at work: two lines each, more where they are long."""
     parts: list[RenderableType] = []
     if course.total:
         left = course.left()
         rest = f", {duration(left)} left" if left is not None else ""
         parts.append(Text(f"{course.ended} of {course.total} cells done{rest}"))
         share = course.ended + sum(cell.share for cell in course.working.values())
-        parts.append(ProgressBar(total=course.total, completed=share, width=BAR))
+        parts.append(Padding(ProgressBar(course.total, share, width=BAR), 0))
     for cell in list(course.working.values()):
         parts.append(Text(f"cell {cell.number} of {course.total} {cell.task.request.label}"))
-        parts.append(Text(f"  {cell.doing}", style="dim"))
+        doing = "; ".join(filter(None, (cell.doing, cell.step)))
+        parts.append(Text(f"  {doing}", style="dim"))
     return Group(*parts)

@@ -30,7 +30,7 @@ def duration(seconds: float) -> str:
 @dataclass
 class CellCourse:
     """One cell at work. share: of its epochs that are done, in [0, 1]; before: of them, in earlier
-    runs. doing: what it does now."""
+    runs. doing: what it does now, or its last epoch; step: of the epoch after that."""
 
     task: Task
     number: int
@@ -38,6 +38,7 @@ class CellCourse:
     share: float = 0.0
     before: float = 0.0
     doing: str = "starting"
+    step: str = ""
     lines: list[float] = field(default_factory=list)  # when each of its lines was said
 
     def left(self, now: float) -> float | None:
@@ -91,10 +92,11 @@ class Course:
                 return self._begin(task, device)
             case Scoring(test=test):
                 cell = self.working[task.id]
-                cell.share, cell.doing = 1.0, f"scoring {test}"
+                cell.share, cell.doing, cell.step = 1.0, f"scoring {test}", ""
                 return f"{self._where(cell)}: {cell.doing}"
             case Step(epoch=epoch, step=step, steps=steps):
-                self.working[task.id].doing = f"epoch {epoch + 1}, step {step + 1} of {steps}"
+                cell = self.working[task.id]
+                cell.step = f"epoch {epoch + 1}: step {step + 1} of {steps}"
                 return None
             case Epoch():
                 return self._epoch(self.working[task.id], event)
@@ -124,7 +126,7 @@ class Course:
         ]
         left = cell.left(self.clock())
         words += [f"{duration(left)} left"] if left else []
-        cell.doing = ", ".join(words)
+        cell.doing, cell.step = ", ".join(words), ""
         rest = self.left()
         run = f"; run: {duration(rest)} left" if rest is not None and self.total > 1 else ""
         return f"{self._where(cell)}: {cell.doing}{run}"

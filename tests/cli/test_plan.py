@@ -12,7 +12,7 @@ from bench.cli.progress import block
 from bench.experiments.cells import load_cells
 from bench.experiments.course import Course
 from bench.experiments.matrices import own_matrix
-from bench.experiments.messages import Epoch, Started
+from bench.experiments.messages import Epoch, Started, Step
 from bench.experiments.runner import Task
 
 SMOKE = ("--profile", "smoke", "--device", "cpu", "--jobs", 1)
@@ -120,11 +120,15 @@ def test_the_live_block_fits_80_columns(tmp_path):
         course.see(task, Started(device="cuda:0"))
         row = {"loss": 0.123456, "val_dsc": 0.8, "test_dsc": 0.9}
         course.see(task, Epoch(epoch=999, epochs=1000, row=row))
+        course.see(task, Step(epoch=999, step=4, steps=250))
     console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system=None)
     console.print(block(course))
     said = console.file.getvalue()
-    assert max(map(len, said.splitlines())) <= 80
+    lines = said.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line[:6] for line in lines[:3]] == ["0 of 2", "━━━━━━", "cell 1"]
     flat = " ".join(said.split())
     assert "options={'encoder_depth': 4}, weights=imagenet] on kvasir-instrument, seed 0" in flat
     assert flat.count("epoch 999 of 1000, loss 0.1235, val DSC 0.800, test DSC 0.900") == 2
+    assert flat.count("epoch 1000: step 5 of 250") == 2
     assert "0 of 2 cells done" in flat and "…" not in said
