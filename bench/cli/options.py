@@ -46,7 +46,7 @@ Published = Annotated[
 ]
 Grid = Annotated[Literal["network", "native"], typer.Option(help="Where scores are taken.")]
 Subset = Literal["test", "all"]
-Split = Literal["default", "listed", "published", "imported", "random80", "grouped"]
+Split = Literal["default", "listed", "published", "imported", "random80", "grouped", "dedup"]
 Precision = Literal["fp32", "bf16"]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 Format = Annotated[
