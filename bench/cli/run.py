@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from bench.cli import options as opt
 from bench.cli.options import console
+from bench.core.errors import BenchError
 from bench.core.paths import data_root
 from bench.experiments.matrices import expand, get_matrix
 from bench.experiments.messages import Epoch, Event, Failed, Finished, Scoring, Started, Step
@@ -71,6 +72,13 @@ def run(
     card: opt.Cards = None,
     published: opt.Published = None,
     grid: opt.Grid = "network",
+    optimism: Annotated[
+        bool,
+        typer.Option(
+            "--optimism",
+            help="Also score the test cases whenever validation is; they choose nothing.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
 ) -> None:
     """Run every missing cell of a matrix, then print its tables and draw its figures."""
@@ -81,7 +89,9 @@ def run(
         profile, folder, epochs=epochs, image_size=image_size, channels_last=channels_last,
         compile=compile_,
     )  # fmt: skip
-    rules = opt.choose_protocol(protocol, recipe=recipe, external_subset=subset, budget=budget)
+    rules = opt.choose_protocol(
+        protocol, recipe=recipe, external_subset=subset, budget=budget, optimism=optimism or None
+    )
     asked = get_matrix(matrix)
     require_editions(asked.tables)
     narrowed = opt.overrides(methods, datasets, seeds, tokenizer, assigned, precision)
@@ -107,8 +117,11 @@ def run(
             highlight=False,
         )
     from bench.reporting import report as reports  # pandas: only once there is something to report
+    from bench.reporting.tables.narrowing import Narrowing
 
-    reports.of_run(asked, tasks, out, published, console, grid)
+    part = Narrowing(narrowed.methods, narrowed.datasets, narrowed.seeds)
+    view = reports.View(part, published, grid, optimism=optimism)
+    reports.of_run(asked, tasks, out, view, console)
     if failed:
         raise typer.Exit(1)
 
@@ -200,7 +213,17 @@ def report(
     protocol: Annotated[str | None, typer.Option(help="Only cells of this protocol.")] = None,
     selection: Annotated[str | None, typer.Option(help="Only cells of this rule.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Only cells of this size.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Only cells of this length.")] = None,
+    epochs: Annotated[
+        str | None, typer.Option(help="Only cells of this length; own: of their recipes' lengths.")
+    ] = None,
+    methods: Annotated[str | None, typer.Option(help="Only these, comma-separated.")] = None,
+    datasets: Annotated[
+        str | None, typer.Option(help="Only these training datasets, comma-separated.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Only these: 0,1,2 or 0-4.")] = None,
+    optimism: Annotated[
+        bool, typer.Option("--optimism", help="A column of the measured optimism.")
+    ] = False,
     subset: Annotated[opt.Subset, typer.Option(help="Foreign test cases.")] = "test",
     grid: opt.Grid = "network",
     published: opt.Published = None,
@@ -215,10 +238,16 @@ def report(
         "protocol": protocol,
         "selection": selection,
         "image_size": image_size,
-        "epochs": epochs,
     }
     from bench.reporting import report as reports
+    from bench.reporting.tables.narrowing import Narrowing
 
+    if epochs is not None and epochs != "own" and not epochs.isdigit():
+        raise BenchError(f"--epochs {epochs!r}: write a number of epochs, or own.")
     asked = get_matrix(matrix)
     require_editions(asked.tables)
-    reports.rebuild(asked, out, filters, published, grid, subset, console, statistics)
+    part = Narrowing(
+        opt.names(methods), opt.names(datasets), opt.seeds(seeds) if seeds else (), epochs
+    )
+    view = reports.View(part, published, grid, subset, optimism, statistics)
+    reports.rebuild(asked, out, filters, view, console)

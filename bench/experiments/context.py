@@ -130,6 +130,7 @@ class CellContext:
             seed=self.request.seed,
             resume_file=self.folder / "resume" / "state.safetensors",
             on_progress=_progress(report),
+            also_test=protocol.optimism,
         )
 
     def store_weights(self) -> str:
@@ -191,6 +192,7 @@ class CellContext:
             "optimism": optimism(trained.history),
             "leaks": self.sources.leaks(self.request.train, self.request.protocol),
             "cards": self.sources.card_hashes(),
+            "device_class": "GPU" if self.engine.device.type == "cuda" else "CPU",
             "split": {"scheme": split.scheme, "seed": split.seed} | sides | self._origin(split),
             "precision": self.engine.precision,
             "tf32": _tf32(self.engine.device),
