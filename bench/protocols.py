@@ -26,7 +26,9 @@ class Protocol(Frozen):
     dataset are scored, its "test" part or "all".
     precision: overrules the profile's; None leaves it. preset: method settings that come with the
     protocol; those of the profile's preset overrule them. budget: training images that every cell
-    sees, augmented copies counted each; None for the recipe's own length.
+    sees, augmented copies counted each; None for the recipe's own length. optimism: the test cases
+    are scored whenever validation is, for the gain that choosing on them would give; they choose
+    nothing. It changes no number of a cell, so it is no part of a cell's identity.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Protocol(Frozen):
     precision: Literal["fp32", "bf16"] | None = None
     preset: Literal["as-released"] | None = None
     budget: int | None = Field(None, gt=0)
+    optimism: bool = False
 
     @model_validator(mode="after")
     def _validates_where_it_selects(self) -> Self:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bench.core.files import digest
 from bench.experiments.cells import (
     HISTORY,
     CellKey,
@@ -14,6 +15,7 @@ from bench.experiments.cells import (
     TokenizerKey,
     write_frame,
 )
+from bench.experiments.facts import DataFacts, SplitFacts
 from bench.metrics.case import CaseScores
 
 FAMILIES = {"unet": ("CNN", "UNet"), "gms": ("Generative", "GMS"), "ege_unet": ("CNN", "EGE-UNet")}
@@ -49,6 +51,13 @@ def case_rows(scores: list[dict], grid: str = "network", size: int = 96) -> pd.D
     )
 
 
+def facts(cases: int = 647, published: int | None = 647, **changes) -> DataFacts:
+    """A dataset at hand under a published split of 517, 0 and 130 cases; complete by default."""
+    split = {"scheme": "published", "seed": 0, "digest": "d" * 64, "train": 517, "val": 0, "test": 130}  # fmt: skip
+    split |= changes.pop("split", {})
+    return DataFacts(cases=cases, published_cases=published, split=SplitFacts(**split), **changes)
+
+
 def cell(
     folder: Path,
     method: str = "unet",
@@ -66,6 +75,8 @@ def cell(
     history: pd.DataFrame | None = None,
     provenance: dict | None = None,
     inputs: dict | None = None,
+    recipe_fields: dict | None = None,
+    data: dict[str, DataFacts] | None = None,
     **key,
 ) -> CellRecord:
     """A stored cell whose mean DSC is `dsc` (by test set, or on its own test subset).
@@ -94,7 +105,9 @@ def cell(
             **facts,
         ),
         request="r",
-        inputs={"data": "d1", "split": "s1", "code": name} | (inputs or {}),
+        inputs={"data": "d1", "split": "s1", "code": digest(method)} | (inputs or {}),
+        recipe=recipe_fields or {},
+        data=data or {},
         title=title,
         family=family,
         trainable_params=PARAMS.get(method, 5_000_000) if status == "done" else None,

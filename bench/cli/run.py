@@ -99,6 +99,13 @@ def run(
     published: opt.Published = None,
     grid: opt.Grid = "network",
     format_: opt.Format = "auto",
+    optimism: Annotated[
+        bool,
+        typer.Option(
+            "--optimism",
+            help="Also score the test cases whenever validation is; they choose nothing.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Dry run that estimates the time, too.")
@@ -120,7 +127,12 @@ def run(
         compile=compile_,
     )  # fmt: skip
     rules = opt.choose_protocol(
-        protocol, recipe=recipe, external_subset=subset, budget=budget, split=split
+        protocol,
+        recipe=recipe,
+        external_subset=subset,
+        budget=budget,
+        split=split,
+        optimism=optimism or None,
     )
     opt.refuse_silent_phantoms(rules, profile, folder)
     narrowed = opt.overrides(methods, datasets, seeds, tokenizer, assigned, precision)
@@ -151,8 +163,11 @@ def run(
             highlight=False,
         )
     from bench.reporting import report as reports  # pandas: only once there is something to report
+    from bench.reporting.tables.narrowing import Narrowing
 
-    files = reports.of_run(asked, tasks, out, published, console, grid, format_)
+    part = Narrowing(narrowed.methods, narrowed.datasets, narrowed.seeds)
+    view = reports.View(part, published, grid, optimism=optimism, format=format_)
+    files = reports.of_run(asked, tasks, out, view, console)
     tracking.figures(files)
     if failed or any(task.missing for task in tasks):
         raise typer.Exit(1)
@@ -253,7 +268,17 @@ def report(
     protocol: Annotated[str | None, typer.Option(help="Only cells of this protocol.")] = None,
     selection: Annotated[str | None, typer.Option(help="Only cells of this rule.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Only cells of this size.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Only cells of this length.")] = None,
+    epochs: Annotated[
+        str | None, typer.Option(help="Only cells of this length; own: of their recipes' lengths.")
+    ] = None,
+    methods: Annotated[str | None, typer.Option(help="Only these, comma-separated.")] = None,
+    datasets: Annotated[
+        str | None, typer.Option(help="Only these training datasets, comma-separated.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Only these: 0,1,2 or 0-4.")] = None,
+    optimism: Annotated[
+        bool, typer.Option("--optimism", help="A column of the measured optimism.")
+    ] = False,
     subset: Annotated[opt.Subset, typer.Option(help="Foreign test cases.")] = "test",
     grid: opt.Grid = "network",
     published: opt.Published = None,
@@ -269,10 +294,16 @@ def report(
         "protocol": protocol,
         "selection": selection,
         "image_size": image_size,
-        "epochs": epochs,
     }
     from bench.reporting import report as reports
+    from bench.reporting.tables.narrowing import Narrowing
 
+    if epochs is not None and epochs != "own" and not epochs.isdigit():
+        raise BenchError(f"--epochs {epochs!r}: write a number of epochs, or own.")
     asked = get_matrix(matrix)
     require_editions(asked.tables)
-    reports.rebuild(asked, out, filters, published, grid, subset, console, statistics, format_)
+    part = Narrowing(
+        opt.names(methods), opt.names(datasets), opt.seeds(seeds) if seeds else (), epochs
+    )
+    view = reports.View(part, published, grid, subset, optimism, statistics, format_)
+    reports.rebuild(asked, out, filters, view, console)

@@ -92,6 +92,7 @@ class CaseIndex:
 
     groups: patient, lesion or, where none is known, the case's own id; so a group is never empty.
     grouped: how many cases have a real group. published_splits, classes: None where unknown.
+    largest: greatest width and greatest height of the stored images in px, None for phantoms.
     content_hash: over ids and pixels of all cases. imported: the user's own lists, if any.
     components: of each case, the first id of the component of near-duplicates that it is in (its
     own where it is alone); None where the dataset was not audited. audit: hash of the manifest.
@@ -107,6 +108,7 @@ class CaseIndex:
     imported: Imported | None = None
     components: tuple[str, ...] | None = None
     audit: str | None = None
+    largest: tuple[int, int] | None = None
 
 
 def content_hash(cases: Iterable[Case]) -> str:
@@ -184,7 +186,13 @@ def case_index(
         if manifest
         else None,
         audit=manifest.hash if manifest else None,
+        largest=_largest(index.cases),
     )
+
+
+def _largest(cases: Iterable[Case]) -> tuple[int, int] | None:
+    sizes = [(case.width, case.height) for case in cases]
+    return (max(w for w, _ in sizes), max(h for _, h in sizes)) if sizes else None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from bench.core.errors import BenchError, faults
 from bench.core.files import digest, file_digest, write_json, write_with
 from bench.core.frozen import Frozen
+from bench.experiments.facts import DataFacts
 from bench.protocols import Profile, Protocol, Selection
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ class CellRecord(Frozen):
     request: digest of the request and of the code that resolves it; see `bench.experiments.store`.
     inputs: the training digest by component (code, data, split, ...); see
     `bench.experiments.identity`. recipe: all its fields. network_size: side in px of the images that
-    the network gets. tests: test set's label -> what its files rest on. files: sha256 of the
+    the network gets. tests: test set's label -> what its files rest on. data: the training dataset
+    and those of the test sets, as the cell found them. files: sha256 of the
     weights and the history. footnotes: remarks that tables print below the method's row.
     provenance: versions, commit, device, times, peak memory. checksum: `record_checksum` of the
     stored content, None in records of before it was kept; every write sets it.
@@ -130,6 +132,7 @@ class CellRecord(Frozen):
     recipe: dict[str, Any] = {}
     network_size: int | None = None
     tests: dict[str, StoredTest] = {}
+    data: dict[str, DataFacts] = {}
     files: dict[str, str] = {}
     title: str
     family: str

@@ -153,6 +153,7 @@ class CellContext:
             seed=self.request.seed,
             resume_file=state,
             on_progress=follow,
+            also_test=self.request.protocol.optimism,
         )
 
     def epoch_seconds(self) -> float:
@@ -238,6 +239,7 @@ class CellContext:
             "optimism": optimism(trained.history),
             "leaks": self.sources.leaks(self.request.train, self.request.protocol),
             "cards": self.sources.card_hashes(),
+            "device_class": "GPU" if self.engine.device.type == "cuda" else "CPU",
             "split": {"scheme": split.scheme, "seed": split.seed} | sides | self._origin(split),
             "precision": self.engine.precision,
             "tf32": _tf32(self.engine.device),

@@ -118,6 +118,7 @@ def train_job(job: Job, report: Report) -> Finished:
             update={
                 "files": files,
                 "tests": {label: stored for label, (stored, _) in tests.items()},
+                "data": context.sources.facts(job.request),
             }
         )
         record.write(folder)
@@ -137,6 +138,7 @@ def _tested(job: Job, folder: Path, report: Report) -> Finished:
     assert record is not None  # the caller saw it, and holds the lock
     sources = Sources(job.request.profile, job.data, list(job.cards))
     work = left_to_do(record, job.request, sources)
+    record = record.model_copy(update={"data": record.data | sources.facts(job.request)})
     context: CellContext | None = None
     for test in job.request.tests:
         if work[test.label] == "done":

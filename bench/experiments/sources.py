@@ -11,7 +11,8 @@ from bench.data.audit.leaks import find_leaks
 from bench.data.cards import Card, list_cards
 from bench.data.prepared import CaseIndex, read_index
 from bench.data.splits import Split, make_split
-from bench.experiments.cells import TestSet
+from bench.experiments.cells import CellRequest, TestSet
+from bench.experiments.facts import DataFacts, data_facts
 from bench.protocols import Profile, Protocol, Resize
 
 PHANTOM_SEED = 0
@@ -145,6 +146,19 @@ class Sources:
             pixels = self.pixels(test.dataset, self.profile.image_size)
             self._tests[name] = digest([pixels, list(self.test_cases(test, protocol))])
         return self._tests[name]
+
+    def facts(self, request: CellRequest) -> dict[str, DataFacts]:
+        """What a record says of the datasets that its request trains and tests on."""
+        names = dict.fromkeys((request.train, *(test.dataset for test in request.tests)))
+        return {
+            name: data_facts(
+                self.card(name),
+                self.index(name),
+                self.split(name, request.protocol),
+                self.profile.phantoms,
+            )
+            for name in names
+        }
 
     def card_hashes(self) -> dict[str, str]:
         """Hashes of the cards used so far."""

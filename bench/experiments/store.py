@@ -124,9 +124,13 @@ def _work(record: CellRecord, test: TestSet, request: CellRequest, sources: Sour
     if stored is None or stored.cases != cases:
         return "predict"
     file = record.scores_file(test.dataset, test.subset)
-    if stored.scoring == scoring and file.is_file() and file_digest(file) == stored.scores:
+    scored = stored.scoring == scoring and file.is_file() and file_digest(file) == stored.scores
+    predicted = predictions_file(record.folder, test.label).is_file()
+    # A record without the facts about its data gets them when its predictions are scored again.
+    stated = {request.train, test.dataset} <= record.data.keys()
+    if scored and (stated or not predicted):
         return "done"
-    return "score" if predictions_file(record.folder, test.label).is_file() else "predict"
+    return "score" if predicted else "predict"
 
 
 def request_digest(request: CellRequest) -> str:
@@ -136,7 +140,8 @@ def request_digest(request: CellRequest) -> str:
     With equal digests, equal settings mean equal cells; see `_same_settings`.
     """
     profile = request.profile.model_dump(mode="json", exclude={"title"})
-    protocol = request.protocol.model_dump(mode="json", exclude={"title", "external_subset"})
+    unread = {"title", "external_subset", "optimism"}
+    protocol = request.protocol.model_dump(mode="json", exclude=unread)
     asked = request.model_dump(mode="json", exclude={"tests", "settings", "protocol", "profile"})
     return digest([asked, profile, protocol, resolving_code(source_file(request.method))])
 

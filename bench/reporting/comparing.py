@@ -24,6 +24,7 @@ from bench.reporting.statistics import (
 from bench.reporting.statistics.sheets import datasets_sheet, in_a_row, sheets_of
 from bench.reporting.tables import build_tables, comparison_key
 from bench.reporting.tables.footer import key_lines
+from bench.reporting.tables.narrowing import Narrowing
 from bench.reporting.tables.table import Grid
 
 
@@ -44,7 +45,9 @@ def compare(
     where no table has two scored rows.
     """
     files: list[Path] = []
-    for cells in chosen_groups(matrix, out, filters):
+    epochs = filters.pop("epochs", None)
+    asked = Narrowing(epochs=None if epochs is None else str(epochs))
+    for cells, _ in chosen_groups(matrix, out, filters, asked):
         folder = report_folder(comparison_key(cells[0]), grid)
         folder += f"-against-{reference}" if reference else ""
         found, datasets = _statistics(matrix, cells, reference, grid, subset)

@@ -13,6 +13,7 @@ import pandas as pd
 from bench.experiments.cells import CellRecord
 from bench.experiments.cells import load_cells as load_records
 from bench.metrics.aggregate import METRICS
+from bench.reporting.repetitions import repetition_digest
 from bench.reporting.variants import variant_of
 
 COORDINATES = ("cell", "method", "variant", "seed", "train", "test", "subset")
@@ -25,9 +26,12 @@ CELL_COLUMNS = (
     *("images_seen", "normalise", "initial_weights"),
     *("selected_epoch", "train_seconds", "total_seconds", "peak_memory_bytes"),
     *("device", "precision", "commit", "dirty", "finished", "optimism"),
+    *("repetition", "training_code", "split_scheme", "split_seed", "split_digest"),
+    *("train_cases", "val_cases", "test_cases", "data_cases", "published_cases", "rescaled"),
 )
 COUNTS = (
     *("trainable_params", "total_params", "images_seen", "selected_epoch", "peak_memory_bytes"),
+    *("split_seed", "train_cases", "val_cases", "test_cases", "data_cases", "published_cases"),
 )
 MEASURES = ("train_seconds", "total_seconds", "optimism")
 
@@ -98,8 +102,29 @@ def _cell_row(record: CellRecord) -> dict[str, object]:
         "tokenizer": tokenizer.name if tokenizer else None,
         "tokenizer_role": tokenizer.role if tokenizer else None,
         "recipe": record.key.recipe,
-    }
+        "repetition": repetition_digest(record)[:12],
+        "training_code": record.inputs.get("code", "")[:8] or None,
+    } | _data_facts(record)
     return {name: (stored | own).get(name) for name in CELL_COLUMNS}
+
+
+def _data_facts(record: CellRecord) -> dict[str, object]:
+    """The training dataset and its split; empty for a record that does not state them."""
+    facts = record.data.get(record.key.train)
+    if facts is None:
+        return {}
+    split = facts.split
+    return {
+        "split_scheme": split.scheme,
+        "split_seed": split.seed,
+        "split_digest": split.digest[:12],
+        "train_cases": split.train,
+        "val_cases": split.val,
+        "test_cases": split.test,
+        "data_cases": facts.cases,
+        "published_cases": facts.published_cases,
+        "rescaled": facts.rescaled,
+    }
 
 
 class ScoreIndex:

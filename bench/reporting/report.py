@@ -1,7 +1,9 @@
 """Tables and figures of a matrix, rebuilt from stored cells; imports no torch."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
@@ -29,110 +31,136 @@ from bench.reporting.tables import (
     show,
     write_tables,
 )
+from bench.reporting.tables.narrowing import EVERYTHING, Narrowing, effective, left_out, reportable
 from bench.reporting.tables.table import Grid
 
 
+@dataclass(frozen=True)
+class View:
+    """How a report shows its cells.
+
+    asked: the part that was asked for. published: an edition of published numbers. grid: where
+    scores are taken. subset: which cases of a foreign test set. optimism: whether tables have its
+    column. statistics: mark ties with the best, and write the statistics of each table of two rows
+    or more. format: of printed tables.
+    """
+
+    asked: Narrowing = EVERYTHING
+    published: str | None = None
+    grid: Grid = "network"
+    subset: Literal["test", "all"] = "test"
+    optimism: bool = False
+    statistics: bool = True
+    format: Format = "auto"
+
+
 def of_run(
-    matrix: Matrix,
-    tasks: Sequence[Task],
-    out: Path,
-    published: str | None,
-    console: Console,
-    grid: Grid = "network",
-    format: Format = "auto",
+    matrix: Matrix, tasks: Sequence[Task], out: Path, view: View, console: Console
 ) -> list[Path]:
-    """Write and print the tables, statistics and figures of the cells that a run asked for."""
+    """Write and print the tables, statistics and figures of the cells that a run asked for.
+
+    The subset is that of the run's protocol.
+    """
     ids = dict.fromkeys(task.id for task in tasks if task.id)
     files = [out / "cells" / cell / "cell.json" for cell in ids]
     cells = [load_cell(file) for file in files if file.is_file()]
+    if not cells:
+        return []
     absent = [task for task in tasks if task.state != "done"]
     missing = [Missing.of(task.request, _one_line(task.reason or "not run")) for task in absent]
-    subset = tasks[0].request.protocol.external_subset
-    return _produce(matrix, cells, missing, out, published, grid, subset, console, True, format)
+    view = replace(view, subset=tasks[0].request.protocol.external_subset)
+    key = comparison_key(cells[0])
+    stored = [cell for cell in load_cells(out / "cells") if comparison_key(cell) == key]
+    return _produce(matrix, cells, stored, missing, out, view, console)
 
 
 def rebuild(
-    matrix: Matrix,
-    out: Path,
-    filters: dict[str, str | int | None],
-    published: str | None,
-    grid: Grid,
-    subset: str,
-    console: Console,
-    statistics: bool = True,
-    format: Format = "auto",
+    matrix: Matrix, out: Path, filters: dict[str, str | int | None], view: View, console: Console
 ) -> list[Path]:
     """Write and print the tables and figures of every comparison key among the stored cells.
 
-    filters: profile, protocol, selection, image_size and epochs; None keeps every value.
-    statistics: mark ties with the best, and write the statistics of each table of two rows or more.
+    filters: profile, protocol, selection and image_size; None keeps every value.
 
     Raises BenchError when nothing is stored, or nothing passes the filters.
     """
     files: list[Path] = []
-    for group in chosen_groups(matrix, out, filters):
-        files += _produce(
-            matrix, group, (), out, published, grid, subset, console, statistics, format
-        )
+    for cells, stored in chosen_groups(matrix, out, filters, view.asked):
+        files += _produce(matrix, cells, stored, (), out, view, console)
     return files
 
 
 def chosen_groups(
-    matrix: Matrix, out: Path, filters: dict[str, str | int | None]
-) -> list[list[CellRecord]]:
-    """The stored cells that pass the filters, by comparison key; raises as `rebuild`."""
+    matrix: Matrix,
+    out: Path,
+    filters: dict[str, str | int | None],
+    asked: Narrowing = EVERYTHING,
+) -> list[tuple[list[CellRecord], list[CellRecord]]]:
+    """(cells that were asked for, all stored cells) of each comparison key that passes the filters;
+    raises as `rebuild`."""
     stored = load_cells(out / "cells")
-    epochs = filters.pop("epochs", None)
-    cells = [c for c in select(stored, **filters) if epochs in (None, c.key.epochs)]  # type: ignore[arg-type]
-    if not cells:
+    groups = comparable_groups(select(stored, **filters))  # type: ignore[arg-type]
+    found = [([c for c in cells if asked.takes(c)], cells) for cells in groups.values()]
+    found = [(cells, every) for cells, every in found if cells]
+    if not found:
         keys = "; ".join(" ".join(map(str, g)) for g in comparable_groups(stored)) or "none"
         raise BenchError(
             f"No stored cell in {out / 'cells'} to report on. Stored: {keys}. Run "
             f"`bench run --matrix {matrix.name}` or change the filters."
         )
-    return list(comparable_groups(cells).values())
+    return found
 
 
 def _produce(
     matrix: Matrix,
     cells: Sequence[CellRecord],
+    stored: Sequence[CellRecord],
     missing: Sequence[Missing],
     out: Path,
-    published: str | None,
-    grid: Grid,
-    subset: str,
+    view: View,
     console: Console,
-    statistics: bool,
-    format: Format,
 ) -> list[Path]:
-    if not cells:
-        return []
+    """stored: all cells of the comparison key."""
     titles = {card.name: card.title for card in list_cards()}
     scores = ScoreIndex(scores_of(cells))
+    stored = reportable(matrix.tables, stored, view.subset)
+    narrowed = effective(view.asked, matrix, stored, cells)
+    matrix = matrix.model_copy(update={"tables": tuple(narrowed.blocks(matrix.tables))})
     tables = build_tables(
         matrix.tables,
         cells,
         missing=missing,
-        grid=grid,
-        published=published,
-        external_subset="all" if subset == "all" else "test",
+        grid=view.grid,
+        published=view.published,
+        external_subset=view.subset,
         titles=titles,
         explanations=_explanations(cells),
         scores=scores,
+        optimism=view.optimism,
+        remarks=left_out(view.asked, stored, cells),
     )
-    folder = report_folder(comparison_key(cells[0]), grid)
+    tables = [_captioned(table, narrowed) for table in tables]
     found: list[TableStatistics] = []
-    if statistics:
+    if view.statistics:
         tables, found = _with_statistics(matrix, tables, scores)
+    folder = report_folder(comparison_key(cells[0]), view.grid)
     for table in tables:
-        show(table, console, format)
-    files = write_tables(tables, out / "tables" / folder)
-    files += write_statistics(found, out / "tables" / folder)
+        show(table, console, view.format)
+    files = write_tables(tables, out / "tables" / folder, narrowed.suffix)
+    files += write_statistics(found, out / "tables" / folder, narrowed.suffix)
     from bench.reporting.plots import (
         build_figures,  # matplotlib is slow to import and not always needed
     )
 
-    files += build_figures(matrix, cells, out / "figures" / folder, titles, scores)
+    files += build_figures(
+        matrix,
+        cells,
+        out / "figures" / folder,
+        titles,
+        scores,
+        grid=view.grid,
+        suffix=narrowed.suffix,
+        narrowed=narrowed.words,
+    )
     console.print(f"{len(files)} files in {out / 'tables' / folder} and {out / 'figures' / folder}")
     return files
 
@@ -147,6 +175,13 @@ def _with_statistics(
         with_ties(table, one) if one else table for table, one in zip(tables, found, strict=True)
     ]
     return marked, [one for one in found if one]
+
+
+def _captioned(table: Table, narrowed: Narrowing) -> Table:
+    """The table under a caption that says what it is narrowed to."""
+    if not narrowed.words:
+        return table
+    return replace(table, caption=f"{table.caption} (a part: {narrowed.words})")
 
 
 def report_folder(key: ComparisonKey, grid: Grid) -> str:

@@ -80,8 +80,12 @@ def fit(
     seed: int,
     resume_file: Path | None,
     on_progress: Callable[[dict[str, Any]], None],
+    also_test: bool = False,
 ) -> Trained:
-    """Train the method in place; it ends with the weights that the selection rule picks."""
+    """Train the method in place; it ends with the weights that the selection rule picks.
+
+    also_test: score the test cases whenever validation is scored, for the history alone.
+    """
     batches = TrainingBatches(
         data.arrays,
         data.arrays.rows(data.split.train),
@@ -93,7 +97,7 @@ def fit(
     subsets = {"val": data.split.val, "test": data.split.test}
     validate = {
         name: _validation(method, data, subsets[name], engine, seed, metric)
-        for name in _validated(selection, data.split)
+        for name in _validated(selection, data.split, also_test)
     }
     run = TrainingRun(
         recipe=recipe,
@@ -109,8 +113,10 @@ def fit(
     return train(method, batches, run)
 
 
-def _validated(selection: Selection, split: Split) -> tuple[str, ...]:
+def _validated(selection: Selection, split: Split, also_test: bool = False) -> tuple[str, ...]:
     """The subsets that are scored during training."""
+    if also_test and selection == "best-val":
+        return ("val", "test")
     if selection == "best-test":
         # Validation as well, where there is some: the gap between the two rules is the optimism.
         return ("val", "test") if split.val else ("test",)

@@ -58,6 +58,7 @@ def stored(folder: Path, asked=None, shift: int = 0) -> CellRecord:
         id=place.name, status="done", key=resolution.key, request=request_digest(asked),
         inputs=inputs, recipe=resolution.recipe.model_dump(mode="json"),
         network_size=resolution.network_size, tests=tests, title=spec.title, family=spec.family,
+        data=of.facts(asked),
         files={"weights.safetensors": file_digest(place / "weights.safetensors")},
     )  # fmt: skip
     record.write(place)
@@ -186,6 +187,21 @@ def test_without_its_predictions_a_changed_metric_needs_the_network(tmp_path, mo
     assert lookup(tmp_path, request()).done
     monkeypatch.setattr(identity, "scoring_code", lambda: "a new metric")
     assert lookup(tmp_path, request()).work == {"busi-test": "predict"}
+
+
+def test_a_record_that_does_not_state_its_data_is_scored_again_and_keeps_its_id(tmp_path):
+    record = stored(tmp_path).model_copy(update={"data": {}})
+    record.write(tmp_path / record.id)
+    found = lookup(tmp_path, request())
+    assert (found.id, found.work) == (record.id, {"busi-test": "score"})
+    (tmp_path / record.id / "predictions" / "busi-test.npz").unlink()
+    assert lookup(tmp_path, request()).done
+
+
+def test_measuring_the_optimism_makes_no_other_cell(tmp_path):
+    record = stored(tmp_path)
+    asked = request(protocol__optimism=True)
+    assert lookup(tmp_path, asked).done and lookup(tmp_path, asked).id == record.id
 
 
 def test_a_changed_test_set_is_predicted_again(tmp_path, monkeypatch):

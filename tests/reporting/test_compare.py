@@ -13,7 +13,7 @@ from bench.cli.app import app
 from bench.core.errors import BenchError
 from bench.experiments.matrices import Matrix, TableBlock
 from bench.reporting import comparing
-from bench.reporting.report import rebuild
+from bench.reporting.report import View, rebuild
 
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
@@ -53,7 +53,8 @@ def compared(results, matrix=MATRIX, reference=None, **filters):
 
 def reported(results, statistics):
     console = Console(file=io.StringIO(), width=132)
-    rebuild(MATRIX, results, dict(FILTERS), None, "network", "test", console, statistics)
+    filters = {name: value for name, value in FILTERS.items() if name != "epochs"}
+    rebuild(MATRIX, results, filters, View(statistics=statistics), console)
     return (results / "tables" / "demo-clean-best-val-96" / "t1.md").read_text()
 
 

@@ -17,7 +17,6 @@ matplotlib = pytest.importorskip("matplotlib", reason="figures need matplotlib")
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from bench.reporting.frame import ScoreIndex, scores_of
 from bench.reporting.plots import (
     Example,
     Reconstruction,
@@ -29,6 +28,7 @@ from bench.reporting.plots import (
 )
 from bench.reporting.plots import build as build_module
 from bench.reporting.plots.curves import curves_figure, series_labels
+from bench.reporting.plots.optimism import optimism_figure
 from bench.reporting.plots.performance import drop_figure, parameters_figure, spread_figure
 from bench.reporting.plots.series import figure_data
 from bench.reporting.plots.style import series_style
@@ -119,14 +119,27 @@ def test_no_cells_give_no_figures(tmp_path):
     assert build_figures(MATRIX, [], tmp_path) == []
 
 
-def test_when_every_cell_failed_the_one_figure_says_so(tmp_path):
-    cells = [cell(tmp_path, status="failed", error="crash")]
-    blocks = (METHODS.model_copy(update={"datasets": ("busi",)}),)
+def test_when_every_cell_failed_there_is_nothing_to_draw(tmp_path):
+    cells = [cell(tmp_path / "cells", status="failed", error="crash")]
+    assert build_figures(MATRIX, cells, tmp_path / "figures", TITLES) == []
+
+
+def test_a_dataset_without_scores_gets_no_axes_and_is_named(cells):
+    data = figure_data(METHODS, cells, TITLES)
+    assert [data.title(column) for column in data.columns] == ["BUSI"]
+    assert data.remark == "No scores on BUS."
     with styled():
-        scores = ScoreIndex(scores_of(cells))
-        figures = build_module._figures(blocks, cells, scores, ["unet"], TITLES, "")
-        assert [name for name, _ in figures] == ["t1-dsc"]
-        assert "failed" in words(figures[0][1])
+        (name, figure), *_ = build_module._figures([data], cells, TITLES, ["unet", "gms"], "r")
+        assert name == "t1-dsc"
+        assert [axes.get_title() for axes in figure.axes] == ["BUSI"]
+        assert any("No scores on BUS." in text for text in words(figure))
+
+
+def test_a_row_that_failed_says_so_beside_rows_with_scores(tmp_path):
+    block = METHODS.model_copy(update={"datasets": ("busi",)})
+    cells = [cell(tmp_path, "gms"), cell(tmp_path, "unet", status="failed", error="NaN")]
+    with styled():
+        assert "failed" in words(spread_figure(figure_data(block, cells, TITLES), "t", "r"))
 
 
 def test_figures_refuse_to_mix_profiles(tmp_path):
@@ -181,12 +194,12 @@ def test_a_figure_that_fails_to_save_leaves_nothing(tmp_path, monkeypatch):
 def test_the_spread_figure_has_a_panel_per_dataset_a_box_per_method_and_its_mean(cells):
     with styled():
         figure = spread_figure(figure_data(METHODS, cells, TITLES), "Methods", "remark")
-        assert [axes.get_title() for axes in figure.axes] == ["BUSI", "BUS"]
+        assert [axes.get_title() for axes in figure.axes] == ["BUSI"]
         found = words(figure)
         means = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "D"]
         assert_nothing_is_clipped(figure)
     assert means == pytest.approx([70, 80])
-    assert {"UNet", "GMS", "failed", "not run", "CNN", "Generative", "mean"} <= set(found)
+    assert {"UNet", "GMS", "CNN", "Generative", "mean"} <= set(found)
 
 
 def test_cases_are_averaged_over_seeds_before_they_are_drawn(tmp_path):
@@ -308,3 +321,56 @@ def test_fourteen_methods_get_fourteen_different_looks():
     assert len(set(looks)) == 49
     for one, other in itertools.pairwise(looks):
         assert one[0] != other[0]
+
+
+# ---- optimism
+
+
+def optimistic(folder, method, picked, best):
+    """A cell whose validation prefers its last epoch, and whose test cases the one before."""
+    history = curve().assign(test_dsc=np.nan)
+    history.loc[history["epoch"] == 16, "test_dsc"] = best
+    history.loc[history["epoch"] == 20, "test_dsc"] = picked
+    return cell(folder, method, history=history, provenance={"optimism": best - picked})
+
+
+def test_the_optimism_figure_sets_the_best_test_dsc_against_that_of_validations_epoch(tmp_path):
+    cells = [optimistic(tmp_path, "unet", 0.7, 0.75), optimistic(tmp_path, "gms", 0.8, 0.8)]
+    with styled():
+        figure = optimism_figure(cells, TITLES, "r", ["unet", "gms"])
+        dots = [line for line in figure.axes[0].lines if line.get_linestyle() == "None"]
+        points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in dots]
+        assert_nothing_is_clipped(figure)
+    assert points == [(pytest.approx(70), pytest.approx(75)), (pytest.approx(80),) * 2]
+
+
+def test_the_optimism_is_drawn_where_it_was_measured(tmp_path):
+    optimistic(tmp_path / "cells", "unet", 0.7, 0.75)
+    cell(tmp_path / "cells", "gms", history=curve())
+    names = {p.stem for p in build_figures(MATRIX, load_cells(tmp_path / "cells"), tmp_path / "f")}
+    assert "optimism" in names
+
+
+# ---- curves without a measured DSC, and of two recipes
+
+
+def test_training_without_any_measured_dsc_has_no_axes_for_it(tmp_path):
+    record = cell(tmp_path, history=curve().assign(val_dsc=np.nan), selection="last")
+    with styled():
+        figure = curves_figure([record], TITLES, "t", "r", ["unet"])
+    (above,) = figure.axes
+    assert (above.get_ylabel(), above.get_xlabel()) == ("training loss (log)", "epoch")
+
+
+def test_curves_of_two_versions_of_the_code_have_names_of_their_own(tmp_path):
+    cells = [
+        cell(tmp_path, seed=n, history=curve(), inputs={"code": c * 64}) for n, c in enumerate("ab")
+    ]
+    assert sorted(series_labels(cells).values()) == ["UNet (code aaaaaaaa)", "UNet (code bbbbbbbb)"]
+
+
+def test_files_of_a_part_have_names_of_their_own(cells, tmp_path):
+    paths = build_figures(
+        MATRIX, cells, tmp_path / "f", TITLES, suffix="--seeds-1", narrowed="seeds 1"
+    )
+    assert {path.stem.partition("--")[2] for path in paths} == {"seeds-1"}

@@ -10,7 +10,7 @@ import sys
 
 import pandas as pd
 import pytest
-from records import case_rows, cell, put_scores
+from records import case_rows, cell, facts, put_scores
 from rich.console import Console
 
 from bench.core.errors import BenchError
@@ -541,12 +541,6 @@ def test_methods_may_differ_in_all_but_data_and_split(tmp_path, name):
     assert len(one(METHODS, cells).rows) == 2
 
 
-def test_an_entry_refuses_to_average_different_recipes(tmp_path):
-    cells = [cell(tmp_path, seed=0), cell(tmp_path, seed=1, recipe="shared, changed")]
-    with pytest.raises(BenchError, match="row 'UNet', would average over different recipes"):
-        build_tables([METHODS], cells)
-
-
 def test_different_native_recipes_of_different_methods_are_no_mixture(tmp_path):
     cells = [
         cell(tmp_path, "unet", recipe="acc", epochs=1000),
@@ -556,24 +550,26 @@ def test_different_native_recipes_of_different_methods_are_no_mixture(tmp_path):
     assert "Recipe: acc (1000 epochs), gms (150 epochs)." in footer
 
 
-def test_of_the_same_cell_run_twice_the_later_one_counts(tmp_path):
-    def at(day, dsc, **other):
-        when = {"finished": f"2026-01-0{day}T00:00:00+00:00"}
-        return cell(tmp_path, dsc=dsc, provenance=when, **other)
-
-    table = one(METHODS, [at(2, 0.8), at(1, 0.1), at(1, 0.2)])
-    assert entry(table, "UNet").text == "80.00"
-    assert "2 older runs of the same cells are stored and not shown." in table.footer
-    late_failure = cell(
-        tmp_path, status="failed", error="crash", provenance={"finished": "2026-02-01"}
-    )
-    assert entry(one(METHODS, [at(2, 0.8), late_failure]), "UNet").text == "–"
-
-
-def test_the_same_cell_twice_without_times_is_refused(tmp_path):
-    cells = [cell(tmp_path, provenance={"finished": None}) for _ in range(2)]
-    with pytest.raises(BenchError, match="do not both say when they finished"):
+def test_a_seed_stored_twice_with_equal_inputs_is_refused(tmp_path):
+    cells = [cell(tmp_path) for _ in range(2)]
+    with pytest.raises(BenchError, match="seed 0 is stored twice with equal inputs.*Delete"):
         build_tables([METHODS], cells)
+
+
+def test_of_several_failed_runs_the_last_gives_the_reason(tmp_path):
+    cells = [
+        cell(
+            tmp_path, status="failed", error=error, provenance={"finished": f"2026-01-0{day}"},
+            inputs={"code": f"c{day}"},
+        )
+        for day, error in ((1, "first"), (3, "third"), (2, "second"))
+    ]  # fmt: skip
+    table = one(METHODS, [*cells, cell(tmp_path, "gms")])
+    assert entry(table, "UNet").reason == "failed: third"
+    (line,) = [line for line in table.footer if line.startswith("Failed runs")]
+    assert line == (
+        "Failed runs of cells that are shown as they ended otherwise: unet on busi, seed 0."
+    )
 
 
 def test_comparable_groups_and_select_take_mixed_folders_apart(tmp_path):
@@ -724,14 +720,14 @@ def test_every_row_has_a_footnote_on_its_training(tmp_path):
     assert found == {
         "UNet": [
             (
-                "Recipe acc-unet; images seen: BUSI 8,000; network input 96 px; input normalisation none; "
-                "initial weights random; precision bf16."
+                "Recipe acc-unet; images seen: BUSI 8,000; epochs: BUSI 40; network input 96 px; input normalisation none; "
+                "initial weights random; precision bf16; device class CPU."
             )
         ],
         "GMS": [
             (
-                "Recipe gms; images seen: BUSI 500; network input 96 px; input normalisation imagenet; "
-                "initial weights pretrained: imagenet; precision fp32 (TF32 in convolution)."
+                "Recipe gms; images seen: BUSI 500; epochs: BUSI 20; network input 96 px; input normalisation imagenet; "
+                "initial weights pretrained: imagenet; precision fp32 (TF32 in convolution); device class CPU."
             )
         ],
     }
@@ -819,13 +815,20 @@ def test_a_cells_footnotes_become_footnotes_of_its_row(tmp_path):
     assert "pretrained=none" in to_markdown(table)
 
 
+def comparable_cell(tmp_path, **changes):
+    """A cell that may be held against the print: real complete data, 224 px, 130 test cases."""
+    given = {"profile": "paper", "image_size": 224, "cases": 130, "data": {"busi": facts()}}
+    return cell(tmp_path, "unet", dsc=0.8, **(given | changes))
+
+
 def test_published_numbers_stand_beside_ours_with_the_difference(tmp_path):
-    table = one(METHODS, [cell(tmp_path, "unet", dsc=0.8)], published="aaai2025")
+    record = comparable_cell(tmp_path)
+    table = one(METHODS, [record], published="aaai2025")
     found = entry(table, "UNet")
     assert found.printed == "72.27"
     assert found.difference == pytest.approx(80 - 72.27)
     assert "80.00 \\[72.27, +7.73\\]" in to_markdown(table)
-    old = one(METHODS, [cell(tmp_path, "unet", dsc=0.8)], published="arxiv-v1")
+    old = one(METHODS, [record], published="arxiv-v1")
     assert entry(old, "UNet", "hd95").printed is None
     with pytest.raises(BenchError, match="Did you mean 'aaai2025'"):
         build_tables([METHODS], [cell(tmp_path)], published="aaai25")
@@ -990,3 +993,44 @@ def test_tables_need_neither_torch_nor_matplotlib():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
     assert done.stdout.strip() == "[]"
+
+
+# ---- optimism, on request
+
+
+def test_optimism_is_a_column_on_request_in_points_over_seeds(tmp_path):
+    cells = [cell(tmp_path, seed=s, provenance={"optimism": g}) for s, g in ((0, 0.01), (1, 0.03))]
+    cells += [cell(tmp_path, "gms", seed=seed) for seed in (0, 1)]
+    table = one(METHODS, cells, optimism=True)
+    assert table.headers == ("DSC↑", "IoU↑", "HD95↓", "Optim.")
+    found = entry(table, "UNet", "optimism")
+    assert (found.text, found.seeds, found.mark) == ("2.00 ± 1.41", (0, 1), "")
+    without = entry(table, "GMS", "optimism")
+    assert (without.text, without.reason.split(":")[0]) == ("–", "optimism not measured")
+    assert "optimism" not in {e.metric for row in one(METHODS, cells).rows for e in row.entries}
+
+
+def test_a_cell_that_failed_has_no_optimism_for_that_reason(tmp_path):
+    cells = [cell(tmp_path, "unet"), cell(tmp_path, "gms", status="failed", error="NaN")]
+    assert entry(one(METHODS, cells, optimism=True), "GMS", "optimism").reason == "failed: NaN"
+
+
+def test_scores_on_another_dataset_have_no_optimism(tmp_path):
+    record = cell(tmp_path, dsc={"busi-test": 0.8, "bus-test": 0.6}, provenance={"optimism": 0.01})
+    assert one(CROSS, [record], optimism=True).headers == ("DSC↑", "HD95↓")
+
+
+# ---- the device
+
+
+@pytest.mark.parametrize(
+    "provenance, words",
+    [
+        ({"device_class": "GPU", "device": "NVIDIA H200"}, "GPU"),
+        ({"device": "AMD EPYC", "processor": "AMD EPYC"}, "CPU"),  # before it was recorded
+        ({"device": "NVIDIA H200", "processor": "AMD EPYC"}, "GPU"),
+    ],
+)
+def test_the_device_class_is_told_for_old_records_too(tmp_path, provenance, words):
+    table = one(METHODS, [cell(tmp_path, provenance=provenance)])
+    assert f"device class {words}." in table.footnotes[0]

@@ -1,6 +1,6 @@
 """Which figures a matrix's cells give, and where they are written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +12,17 @@ from bench.experiments.cells import CellRecord
 from bench.experiments.matrices import Matrix, TableBlock
 from bench.reporting.frame import ScoreIndex, scores_of
 from bench.reporting.plots.curves import curves_figure
+from bench.reporting.plots.optimism import optimism_figure
 from bench.reporting.plots.performance import drop_figure, parameters_figure, spread_figure
 from bench.reporting.plots.pictures import Example, Mask, qualitative_figure
 from bench.reporting.plots.series import FigureData, figure_data
 from bench.reporting.plots.style import save, styled
-from bench.reporting.tables.comparable import ComparisonKey, latest, require_one_key
+from bench.reporting.tables.comparable import ComparisonKey, require_one_key, standing
+from bench.reporting.tables.data import facts_of, shortcomings
 from bench.reporting.tables.footer import PHANTOM_WORDS, on_phantoms
 from bench.reporting.tables.layout import row_order
 from bench.reporting.tables.parameters import counts_of
-from bench.reporting.tables.table import Column
+from bench.reporting.tables.table import Column, Grid
 
 MANY_CURVES = 200  # cells beyond which single lines say nothing
 
@@ -31,26 +33,34 @@ def build_figures(
     folder: Path,
     titles: Mapping[str, str] | None = None,
     scores: ScoreIndex | None = None,
+    *,
+    grid: Grid = "network",
+    suffix: str = "",
+    narrowed: str = "",
 ) -> list[Path]:
     """Draw every figure that the cells allow, as PNG and PDF under `folder`; returns the files.
 
     Spread of DSC and example predictions per table of the matrix, DSC against parameters, the
-    cross-domain drop, training curves. cells: records of one comparison key. titles:
-    dataset -> heading. scores: the cells' scores where they are read already.
-    Raises BenchError when the cells do not share profile, protocol, selection rule and size.
+    cross-domain drop, training curves, and the optimism where it was measured. cells: records of
+    one comparison key. titles: dataset -> heading. scores: the cells' scores where they are read
+    already. grid: where scores are taken. suffix, narrowed: of a report on a part of what is stored:
+    what follows each file's name, and what it is narrowed to in words.
+    Raises BenchError when the cells cannot be compared, by the checks that tables make.
     """
     if not cells:
         return []
+    titles = titles or {}
     key = require_one_key("figures", cells)
-    records, _ = latest("figures", cells)
+    records, _ = standing(cells)
     records.sort(key=lambda record: record.id)
-    remark = _remark(key, records)
     scores = scores or ScoreIndex(scores_of(records))
     order = row_order(matrix, {record.key.method for record in records})
+    remark = _remark(key, records) + (f" A part: {narrowed}." if narrowed else "")
     paths: list[Path] = []
     with styled():
-        for name, figure in _figures(_blocks(matrix), records, scores, order, titles or {}, remark):
-            paths += save(figure, folder, name)
+        data = [figure_data(block, records, titles, scores, grid) for block in _blocks(matrix)]
+        for name, figure in _figures(data, records, titles, order, remark):
+            paths += save(figure, folder, name + suffix)
     return paths
 
 
@@ -68,36 +78,49 @@ def _blocks(matrix: Matrix) -> list[TableBlock]:
 
 
 def _figures(
-    blocks: Sequence[TableBlock],
+    every: Sequence[FigureData],
     records: Sequence[CellRecord],
-    scores: ScoreIndex,
-    order: Sequence[str],
     titles: Mapping[str, str],
+    order: Sequence[str],
     remark: str,
 ) -> list[tuple[str, Figure]]:
     figures: list[tuple[str, Figure]] = []
-    for block in blocks:
-        data = figure_data(block, records, titles, scores)
-        if not data.layout.rows:
-            continue
-        figures.append((f"{block.name}-dsc", spread_figure(data, block.caption, remark)))
-        counted = any(counts_of(row, records)[0] for row in data.layout.rows)
-        if block.kind == "methods" and counted:
-            title = "DSC against trainable parameters"
-            figures.append((f"{block.name}-parameters", parameters_figure(data, title, remark)))
-        if block.kind == "cross-domain":
-            title = "What is lost on the other dataset"
-            figures.append((f"{block.name}-drop", drop_figure(data, title, remark)))
-        examples = _examples(data)
-        if examples:
-            columns = [row.label for row in data.layout.rows]
-            figure = qualitative_figure(examples, columns, f"{block.caption}: examples", remark)
-            figures.append((f"{block.name}-examples", figure))
-    trained = [record for record in records if record.status == "done"]
+    for data in every:
+        names = [name for c in data.columns for name in (c.train, c.test)]
+        if names:
+            own = _with_data(remark, data.records, names, titles)
+            figures += _block_figures(data, f"{own} {data.remark}".rstrip())
+    drawn = {id(record) for data in every for record in data.records}
+    trained = [r for r in records if r.status == "done" and id(r) in drawn]
+    remark = _with_data(remark, trained, [record.key.train for record in trained], titles)
+    if any(data.grid == "native" for data in every):
+        remark += " Scores taken during training are on the network grid."
     if trained and len(trained) <= MANY_CURVES:
         figures.append(
             ("training", curves_figure(trained, titles, "Training curves", remark, order))
         )
+    measured = [record for record in trained if record.provenance.get("optimism") is not None]
+    if measured:
+        figures.append(("optimism", optimism_figure(measured, titles, remark, order)))
+    return figures
+
+
+def _block_figures(data: FigureData, remark: str) -> list[tuple[str, Figure]]:
+    """The figures of one table of the matrix."""
+    block = data.layout.block
+    figures = [(f"{block.name}-dsc", spread_figure(data, block.caption, remark))]
+    counted = any(counts_of(row, data.records)[0] for row in data.layout.rows)
+    if block.kind == "methods" and counted:
+        title = "DSC against trainable parameters"
+        figures.append((f"{block.name}-parameters", parameters_figure(data, title, remark)))
+    if block.kind == "cross-domain":
+        title = "What is lost on the other dataset"
+        figures.append((f"{block.name}-drop", drop_figure(data, title, remark)))
+    examples = _examples(data)
+    if examples:
+        columns = [row.label for row in data.layout.rows if any(row.label in e.preds for e in examples)]  # fmt: skip
+        figure = qualitative_figure(examples, columns, f"{block.caption}: examples", remark)
+        figures.append((f"{block.name}-examples", figure))
     return figures
 
 
@@ -111,10 +134,27 @@ def _remark(key: ComparisonKey, records: Sequence[CellRecord]) -> str:
     return f"{words} {PHANTOM_WORDS}" if on_phantoms(key, records) else words
 
 
+def _with_data(
+    remark: str,
+    records: Sequence[CellRecord],
+    datasets: Iterable[str],
+    titles: Mapping[str, str],
+) -> str:
+    """The remark, and which of these datasets are not the complete published ones."""
+    known = facts_of(records)
+    short = {name: shortcomings(known[name]) for name in dict.fromkeys(datasets) if name in known}
+    parts = [
+        f"{titles.get(name, name)}: {', '.join(found)}"
+        for name, found in short.items()
+        if found and not known[name].phantoms
+    ]
+    return remark + (f" Data: {'; '.join(parts)}." if parts else "")
+
+
 def _examples(data: FigureData) -> list[Example]:
     """The first stored test case of each column, with every row's prediction of it."""
     examples = []
-    for column in data.layout.columns:
+    for column in data.columns:
         stored = {}
         for row in data.layout.rows:
             for record in data.records_of(row, column.train)[:1]:
@@ -122,7 +162,8 @@ def _examples(data: FigureData) -> list[Example]:
                 if case is not None:
                     stored[row.label] = case
         if stored:
-            examples.append(_example(data.title(column), stored))
+            word = "native DSC" if data.grid == "native" else "DSC"
+            examples.append(_example(data.title(column), stored, word))
     return examples
 
 
@@ -148,13 +189,18 @@ def _stored_case(data: FigureData, record: CellRecord, column: Column) -> _Store
         masks = (stored["masks"][0].astype(bool), stored["preds"][0].astype(bool))
         image = stored["images"][0]
     rows = data.dsc(record, column)
+    if rows.empty:  # no scores on this grid
+        return None
     return _StoredCase(case, image, *masks, float(rows.loc[rows["case"] == case, "value"].iloc[0]))
 
 
-def _example(title: str, stored: Mapping[str, _StoredCase]) -> Example:
-    """The case of the first row, with the predictions of the rows that hold the same one."""
+def _example(title: str, stored: Mapping[str, _StoredCase], word: str) -> Example:
+    """The case of the first row, with the predictions of the rows that hold the same one.
+
+    word: what the score below each panel is.
+    """
     first = next(iter(stored.values()))
     same = {label: example for label, example in stored.items() if example.case == first.case}
     preds = {label: example.pred for label, example in same.items()}
-    scores = {label: f"DSC {100 * example.dsc:.1f}" for label, example in same.items()}
+    scores = {label: f"{word} {100 * example.dsc:.1f}" for label, example in same.items()}
     return Example(title, first.image, first.target, preds, scores)

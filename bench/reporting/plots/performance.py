@@ -23,10 +23,11 @@ def spread_figure(data: FigureData, title: str, remark: str) -> Figure:
 
     Boxes: quartiles with the median; whiskers to 5 % and 95 % of cases; dots beyond.
     """
-    rows, columns = data.layout.rows, data.layout.columns
+    rows, columns = data.layout.rows, data.columns
+    labels = [data.label(row) for row in rows]
     colours = group_colours([row.group for row in rows])
     figure = new_figure(
-        _label_inches([row.label for row in rows]) + 1.75 * len(columns),
+        _label_inches(labels) + 1.75 * len(columns),
         0.85 + ROW_INCHES * len(rows),
         title,
         remark,
@@ -36,11 +37,16 @@ def spread_figure(data: FigureData, title: str, remark: str) -> Figure:
         spreads = [data.spread(row, column) for row in rows]
         _boxes(axes, spreads, [colours[row.group] for row in rows])
         axes.set_title(data.title(column))
-        axes.set_xlabel("DSC (%)")
-    _name_rows(grid[0], [row.label for row in rows])
+        axes.set_xlabel(f"DSC (%){on_grid(data)}")
+    _name_rows(grid[0], labels)
     if any(colours):
         _family_legend(figure, colours)
     return figure
+
+
+def on_grid(data: FigureData) -> str:
+    """What an axis adds to its unit; nothing on the network grid."""
+    return ", native grid" if data.grid == "native" else ""
 
 
 def _label_inches(labels: Sequence[str]) -> float:
@@ -88,7 +94,7 @@ def _family_legend(figure: Figure, colours: dict[str, str]) -> None:
 
 def parameters_figure(data: FigureData, title: str, remark: str) -> Figure:
     """Mean DSC against trainable parameters (log), a panel per test set, a marker per method."""
-    columns = data.layout.columns
+    columns = data.columns
     rows = [row for row in data.layout.rows if counts_of(row, data.records)[0]]
     wide = min(len(columns), 3)
     high = -(-len(columns) // wide)
@@ -103,12 +109,12 @@ def parameters_figure(data: FigureData, title: str, remark: str) -> Figure:
         _parameter_axes(axes, data.title(column))
         axes.set_xlim(*_decades([counts_of(row, data.records)[0] or 1 for row in rows]))
     for axes in grid[::wide]:
-        axes.set_ylabel("mean DSC (%)")
+        axes.set_ylabel(f"mean DSC (%){on_grid(data)}")
     for axes in grid[max(0, len(columns) - wide) : len(columns)]:
         axes.set_xlabel("trainable parameters (M)")
     for axes in grid[len(columns) :]:
         axes.set_visible(False)
-    series_legend(figure, [row.label for row in rows])
+    series_legend(figure, [data.label(row) for row in rows])
     return figure
 
 
@@ -148,9 +154,10 @@ def drop_figure(data: FigureData, title: str, remark: str) -> Figure:
 
     Both come from the same trained weights, so the distance is the loss by moving.
     """
-    columns, rows = data.layout.columns, data.layout.rows
+    columns, rows = data.columns, data.layout.rows
+    labels = [data.label(row) for row in rows]
     figure = new_figure(
-        _label_inches([row.label for row in rows]) + 3.0 * len(columns),
+        _label_inches(labels) + 3.0 * len(columns),
         0.9 + ROW_INCHES * len(rows),
         title,
         remark,
@@ -161,11 +168,11 @@ def drop_figure(data: FigureData, title: str, remark: str) -> Figure:
             own = data.spread(row, Column(column.train, column.train))
             _dumbbell(axes, place, own, data.spread(row, column))
         axes.set_title(data.title(column))
-        axes.set_xlabel("mean DSC (%)")
+        axes.set_xlabel(f"mean DSC (%){on_grid(data)}")
         axes.set_xlim(-2, 116)  # room for the written drop
         axes.set_xticks(range(0, 101, 20))
         axes.grid(axis="y", visible=False)
-    _name_rows(grid[0], [row.label for row in rows])
+    _name_rows(grid[0], labels)
     _drop_legend(figure)
     return figure
 

@@ -170,7 +170,7 @@ def _column(
     entries: dict[str, dict[str, Entry]] = {}
     for name, row in zip(row_names(table), table.rows, strict=True):
         for entry in row.entries:
-            if entry.column == column and entry.value is not None:
+            if entry.column == column and entry.cells:
                 entries.setdefault(entry.metric, {})[name] = entry
     grid = dict(table.facts)["grid"]
     samples = [_sample(name, own, scores, grid) for name, own in entries.items() if len(own) > 1]

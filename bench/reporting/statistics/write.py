@@ -70,16 +70,23 @@ def _latex_line(words: Sequence[str]) -> str:
     return " & ".join(map(escape_latex, words)) + r" \\"
 
 
-def write_statistics(found: Sequence[TableStatistics], folder: Path) -> list[Path]:
-    """Per table <name>-statistics.md and .tex, <name>-differences.csv and <name>-ranks.csv."""
+def write_statistics(
+    found: Sequence[TableStatistics], folder: Path, suffix: str = ""
+) -> list[Path]:
+    """Per table <name>-statistics.md and .tex, <name>-differences.csv and <name>-ranks.csv.
+
+    suffix: of a narrowed report; it follows each name, as it does the names of its tables.
+    """
     paths = []
     for one in found:
         name, sheets = one.table.name, sheets_of(one)
         foot = tuple(f"Of the table: {line}" for line in one.table.footer)
-        paths += _write_sheets(folder / f"{name}-statistics", one.table.caption, sheets, foot)
+        paths += _write_sheets(
+            folder / f"{name}-statistics{suffix}", one.table.caption, sheets, foot
+        )
         for kind, lines in (("differences", _difference_lines(one)), ("ranks", _rank_lines(one))):
             if lines:
-                paths.append(folder / f"{name}-{kind}.csv")
+                paths.append(folder / f"{name}-{kind}{suffix}.csv")
                 write_text(paths[-1], _csv(lines))
     return paths
 

@@ -104,6 +104,7 @@ def _listed_row(
         listed.settings,
         listed.tokenizer,
         listed.published or None,
+        note=_note(block, variant),
     )
 
 
@@ -113,8 +114,20 @@ def _free_row(block: TableBlock, values: Values, variant: Variant | None) -> Row
     tokenizer = named.pop("tokenizer", None)
     published = block.published.get(", ".join(map(str, values)))
     words = _words(block, values, variant)
-    method = str(block.method)
-    return Row("", _label(block, values), words, method, variant, named, tokenizer, published)
+    method, note = str(block.method), _note(block, variant)
+    return Row(
+        "", _label(block, values), words, method, variant, named, tokenizer, published, note=note
+    )
+
+
+def _note(block: TableBlock, variant: Variant | None) -> str:
+    """In what a row differs from the method besides what the table varies."""
+    if variant is None or _distance(block, variant) == (False, 0):
+        return ""
+    words = [f"{k}={v}" for k, v in variant.settings.items() if k not in block.varies]
+    if "tokenizer" not in block.varies and not variant.own_role:
+        words.append(str(variant.tokenizer))
+    return f"Not at the method's defaults elsewhere: {', '.join(words)}."
 
 
 def _absent_rows(

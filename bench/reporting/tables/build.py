@@ -10,12 +10,9 @@ from bench.experiments.replay.marks import failure_notes
 from bench.reporting.frame import ScoreIndex, scores_of
 from bench.reporting.published import Edition, load_edition
 from bench.reporting.tables.ceilings import ceiling_lines
-from bench.reporting.tables.comparable import (
-    ComparisonKey,
-    latest,
-    require_one_key,
-    require_same_training,
-)
+from bench.reporting.tables.commits import commit_of
+from bench.reporting.tables.comparable import ComparisonKey, require_comparable, standing
+from bench.reporting.tables.data import data_line
 from bench.reporting.tables.entries import (
     MARKED_BY_MEAN,
     NOTHING,
@@ -26,6 +23,7 @@ from bench.reporting.tables.entries import (
 from bench.reporting.tables.footer import (
     cases_line,
     column_title,
+    differences_line,
     key_lines,
     measure_line,
     origin_line,
@@ -33,7 +31,7 @@ from bench.reporting.tables.footer import (
     split_line,
     training_line,
 )
-from bench.reporting.tables.layout import Layout, make_layout
+from bench.reporting.tables.layout import Layout, make_layout, used
 from bench.reporting.tables.leaks import leak_line
 from bench.reporting.tables.parameters import (
     counts_of,
@@ -45,7 +43,7 @@ from bench.reporting.tables.parameters import (
 )
 from bench.reporting.tables.rows import Missing, Row
 from bench.reporting.tables.table import HEADERS, Entry, Footnotes, Grid, Table, TableRow
-from bench.reporting.tables.training import Training, training_text
+from bench.reporting.tables.training import Training, code_text, training_text
 
 LEADS: dict[str, tuple[tuple[str, ...], int]] = {
     # kind -> headers of the leading words, and which of them footnotes follow
@@ -69,6 +67,8 @@ class Options:
     external_subset: Literal["test", "all"] = "test"
     titles: Mapping[str, str] = field(default_factory=dict)
     explanations: Mapping[str, str] = field(default_factory=dict)
+    optimism: bool = False
+    remarks: Sequence[str] = ()
 
 
 def build_tables(
@@ -82,6 +82,8 @@ def build_tables(
     titles: Mapping[str, str] | None = None,
     explanations: Mapping[str, str] | None = None,
     scores: ScoreIndex | None = None,
+    optimism: bool = False,
+    remarks: Sequence[str] = (),
 ) -> list[Table]:
     """The tables that a matrix names, filled from stored cells.
 
@@ -91,12 +93,22 @@ def build_tables(
     published: an edition ("aaai2025", "arxiv-v1") whose numbers are shown beside ours.
     external_subset: which cases of a foreign test set. titles: dataset name -> header.
     explanations: method -> why its exact parameter count differs from the printed one. scores: the
-    cells' scores where they are read already; else they are read from the cells' files.
+    cells' scores where they are read already; else they are read from the cells' files. optimism:
+    whether a column shows it. remarks: lines for every footer.
 
     A table for which nothing is stored or asked is left out, and so are all without any cell.
     Raises BenchError when a table would mix what cannot be compared.
     """
-    options = Options(missing, grid, published, external_subset, titles or {}, explanations or {})
+    options = Options(
+        missing,
+        grid,
+        published,
+        external_subset,
+        titles or {},
+        explanations or {},
+        optimism,
+        remarks,
+    )
     scores = scores or ScoreIndex(scores_of(cells))
     tables = [build_table(block, cells, scores, options) for block in blocks]
     return [table for table in tables if table is not None]
@@ -106,21 +118,20 @@ def build_table(
     block: TableBlock, cells: Sequence[CellRecord], scores: ScoreIndex, options: Options
 ) -> Table | None:
     """One table, None when nothing is stored or asked for it; raises as `build_tables`."""
-    layout = make_layout(block, cells, options.missing, options.external_subset)
-    trains = {column.train for column in layout.columns}
-    used = [
-        record
-        for record in cells
-        if (not trains or record.key.train in trains)
-        and any(row.takes(record) for row in layout.rows)
-    ]
+    cells, failed = standing(cells)
+    layout = make_layout(block, cells, options.missing, options.external_subset, options.optimism)
     if not layout.rows or not cells:
         return None
-    key = require_one_key(block.name, used or cells)
-    used, older = latest(block.name, used)
-    require_same_training(block.name, used)
+    shown = used(layout, cells)
+    key = require_comparable(block.name, shown or cells)
     edition = load_edition(options.published) if options.published else None
-    return _Builder(layout, used, scores, key, edition, options, older).table()
+    methods, trains = {row.method for row in layout.rows}, {c.train for c in layout.columns}
+    superseded = [
+        record
+        for record in failed
+        if record.key.method in methods and (not trains or record.key.train in trains)
+    ]
+    return _Builder(layout, shown, scores, key, edition, options, superseded).table()
 
 
 @dataclass
@@ -133,7 +144,7 @@ class _Builder:
     key: ComparisonKey
     edition: Edition | None
     options: Options
-    older: int
+    superseded: Sequence[CellRecord]
     footnotes: Footnotes = field(default_factory=Footnotes)
 
     @property
@@ -196,12 +207,16 @@ class _Builder:
         texts = dict.fromkeys(
             text for record in own for text in (*record.footnotes, *failure_notes(record))
         )
+        texts |= {row.note: None} if row.note else {}
         footnotes = tuple(self.footnotes.number(text) for text in texts)
         if kind == "parameters":
             footnotes += explanation_footnotes(row, self.options.explanations, self.footnotes)
         trained = self._trained(entries)
         if trained:
             footnotes += (self.footnotes.number(training_text(trained)),)
+            versions = {commit_of(record) for record in self.records}
+            if len(versions) > 1 or len({record.inputs.get("code") for record in own}) > 1:
+                footnotes += (self.footnotes.number(code_text(own)),)
         return TableRow(
             group=row.group,
             label=row.label,
@@ -243,34 +258,58 @@ class _Builder:
             for row in self.layout.rows
         ]
         second = self.block.kind in RANKED
-        columns = mark_best([list(column) for column in zip(*rows, strict=True)], second)
+        columns = [_marked(list(column), second) for column in zip(*rows, strict=True)]
         return list(zip(*columns, strict=True))
 
     def _footer(self, rows: Sequence[TableRow]) -> list[str]:
         done = [record for record in self.records if record.status == "done"]
         lines = key_lines(self.key, self.records)
         if self.block.kind != "parameters":
-            lines.append(split_line(done, self.options.titles))
-            lines += filter(None, [leak_line(done, self.options.titles)])
-            lines.append(selection_line(self.key, done, self.layout.columns, self.options.titles))
+            columns, titles = self.layout.columns, self.options.titles
+            lines.append(data_line(done, columns, titles))
+            lines.append(split_line(done, columns, titles))
+            lines += filter(None, [leak_line(done, titles)])
+            lines.append(selection_line(self.key, done, columns, titles))
             lines.append(measure_line(self.key, self.options.grid, self.seeds))
-            lines.append(cases_line(rows, self.options.titles))
+            lines.append(cases_line(rows, titles))
             lines.append(training_line(self.records) if self.records else NO_RECORDS)
-            lines += ceiling_lines(done, self.layout.columns, self.options.titles)
+            lines += ceiling_lines(done, columns, titles)
+            lines += differences_line(rows)
         if self.records:
             lines.append(origin_line(done or self.records))
         if any(entry.mark for row in rows for entry in row.entries):
             second = ", second underlined" if self.block.kind in RANKED else ""
             lines.append(f"Best bold{second}, {MARKED_BY_MEAN}.")
+            scored = [e for row in rows for e in row.entries if e.metric == "dsc" and e.value]
+            if not all(entry.ranked for entry in scored):
+                lines.append("Rows that lack a seed take no part in the marks.")
         if self.reference and any(row.dagger for row in rows):
             title = next(r.title for r in self.records if self.reference.takes(r))
             lines.append(f"† fewer trainable parameters than {title}.")
         if self.edition is not None and self.block.kind != "parameters":
-            lines.append(f"In brackets: printed in {self.edition.title}; ours minus printed.")
+            lines.append(
+                f"In brackets: printed in {self.edition.title}; ours minus printed, where the two "
+                "are comparable."
+            )
         lines += self.layout.left_out
-        if self.older:
-            lines.append(f"{self.older} older runs of the same cells are stored and not shown.")
-        return lines
+        return [*lines, *self._not_shown(), *self.options.remarks]
+
+    def _not_shown(self) -> list[str]:
+        """Failed runs beside which a finished or later one stands."""
+        named = sorted(
+            {f"{r.key.method} on {r.key.train}, seed {r.key.seed}" for r in self.superseded}
+        )
+        if not named:
+            return []
+        return [f"Failed runs of cells that are shown as they ended otherwise: {'; '.join(named)}."]
+
+
+def _marked(entries: Sequence[Entry], second: bool) -> list[Entry]:
+    """The entries of a column, those that are ranked marked among themselves."""
+    if not entries or entries[0].metric == "optimism":
+        return list(entries)
+    marked = iter(mark_best([[one for one in entries if one.ranked]], second)[0])
+    return [next(marked) if entry.ranked else entry for entry in entries]
 
 
 def _span_title(train: str, test: str, subset: str, titles: Mapping[str, str]) -> str:

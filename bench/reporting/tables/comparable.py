@@ -69,6 +69,42 @@ def require_one_key(table: str, records: Sequence[CellRecord]) -> ComparisonKey:
     return comparison_key(records[0])
 
 
+RULES = {
+    "profile": (
+        *("phantoms", "epochs", "train_cases", "test_cases", "native_sizes"),
+        *("validate_every", "preset"),
+    ),
+    "protocol": (
+        *("split", "split_seed", "val_share", "selection_metric", "resize", "budget", "preset"),
+    ),
+}
+"""Fields of profile and protocol that all rows of a table share: a name alone says little, since
+options of a run and files of one's own change what stands behind it. Recipe and precision are no
+rule: they are printed for each row."""
+
+
+def require_same_rules(table: str, records: Sequence[CellRecord]) -> None:
+    """BenchError when cells of one profile and protocol were run under different fields of it."""
+    for part, fields in RULES.items():
+        stated = [r.provenance.get("request", {}).get(part, {}) for r in records]
+        for field in fields:
+            counts = Counter(str(one[field]) for one in stated if field in one)
+            if len(counts) < 2:
+                continue
+            found = ", ".join(f"{value} ({n} cells)" for value, n in sorted(counts.items()))
+            raise BenchError(
+                f"Table {table!r} would mix cells whose {part} differs in {field}: {found}. Their "
+                f"numbers are not comparable. {_NEXT.get(field, _APART)}"
+            )
+
+
+_APART = "Keep each in a results folder of its own: bench run --out FOLDER."
+_NEXT = {
+    "epochs": "None is each recipe's own length. Choose one: bench report --epochs NUMBER, or "
+    "--epochs own."
+}
+
+
 def require_same_training(table: str, records: Sequence[CellRecord]) -> None:
     """BenchError when cells meant to be compared were trained on other data or at other lengths.
 
@@ -94,45 +130,54 @@ def require_same_training(table: str, records: Sequence[CellRecord]) -> None:
                 )
 
 
-def require_same_cell(table: str, label: str, records: Sequence[CellRecord]) -> None:
-    """BenchError when the seeds of one entry are not repetitions of one and the same training."""
-    checks = {
-        "recipes": {record.key.recipe for record in records},
-        "weights of its tokenizer": {
-            record.key.tokenizer.weights_hash[:8] for record in records if record.key.tokenizer
-        },
-        "numbers of trainable parameters": {
-            str(record.trainable_params) for record in records if record.status == "done"
-        },
-    }
-    for words, values in checks.items():
-        if len(values) > 1:
-            raise BenchError(
-                f"Table {table!r}, row {label!r}, would average over different {words}: "
-                f"{', '.join(sorted(values))}. Keep one kind of cell in the results folder."
-            )
+def require_comparable(table: str, records: Sequence[CellRecord]) -> ComparisonKey:
+    """The comparison key of cells that may stand in one table or figure.
 
-
-def latest(table: str, records: Sequence[CellRecord]) -> tuple[list[CellRecord], int]:
-    """(the record of each training that finished last; number of older ones left out).
-
-    Coordinates come twice when code or data changed between two runs.
-    Raises BenchError where two records of the same coordinates do not say when they finished.
+    Raises BenchError with the field that differs and the next step.
     """
-    kept: dict[str, CellRecord] = {}
-    for record in records:
-        key = record.key.model_dump_json()
-        other = kept.get(key)
-        if other is None:
-            kept[key] = record
-            continue
-        if not (record.provenance.get("finished") and other.provenance.get("finished")):
-            raise BenchError(
-                f"Table {table!r}: cells {other.id} and {record.id} are the same training and do "
-                "not both say when they finished. Delete the one that is out of date."
-            )
-        kept[key] = max(other, record, key=lambda r: str(r.provenance["finished"]))
-    return list(kept.values()), len(records) - len(kept)
+    key = require_one_key(table, records)
+    require_same_rules(table, records)
+    require_same_training(table, records)
+    return key
+
+
+def require_one_per_seed(table: str, label: str, records: Sequence[CellRecord]) -> None:
+    """BenchError when a seed comes twice among the repetitions of one entry."""
+    seeds = Counter(record.key.seed for record in records)
+    twice = [record for record in records if seeds[record.key.seed] > 1]
+    if twice:
+        raise BenchError(
+            f"Table {table!r}, row {label!r}: seed {twice[0].key.seed} is stored twice with equal "
+            f"inputs, in {_folders(twice)}. Delete or move the copy."
+        )
+
+
+def standing(records: Sequence[CellRecord]) -> tuple[list[CellRecord], list[CellRecord]]:
+    """(cells to show, failed runs left out).
+
+    A failed run hides no finished cell of its coordinates, and of several failed ones the last
+    stands for them.
+    """
+    done = {_coordinates(record) for record in records if record.status == "done"}
+    last: dict[str, CellRecord] = {}
+    for record in sorted(records, key=lambda r: (str(r.provenance.get("finished")), r.id)):
+        if record.status == "failed":
+            last[_coordinates(record)] = record
+    kept = [
+        record
+        for record in records
+        if record.status == "done"
+        or (_coordinates(record) not in done and last[_coordinates(record)] is record)
+    ]
+    return kept, [record for record in records if not any(record is one for one in kept)]
+
+
+def _coordinates(record: CellRecord) -> str:
+    return record.key.model_dump_json()
+
+
+def _folders(records: Sequence[CellRecord]) -> str:
+    return " and ".join(sorted(str(record.folder or record.id) for record in records)[:2])
 
 
 def _names(records: Sequence[CellRecord]) -> str:

@@ -1,12 +1,13 @@
 """The lines below a table: on what its numbers rest."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from bench.experiments.cells import CellRecord
 from bench.protocols import get_profile, profile_names
 from bench.recipes import SHARED
+from bench.reporting.tables.commits import commit_of
 from bench.reporting.tables.comparable import ComparisonKey
+from bench.reporting.tables.data import UNKNOWN, facts_of, split_of, split_words
 from bench.reporting.tables.table import Column, Grid, TableRow
 
 PHANTOM_WORDS = (
@@ -30,29 +31,24 @@ def key_lines(key: ComparisonKey, records: Sequence[CellRecord]) -> list[str]:
     return lines
 
 
-def split_line(records: Sequence[CellRecord], titles: Mapping[str, str]) -> str:
-    """Per training dataset: where its split comes from and how many cases each side has."""
-    splits = {}
-    for record in records:
-        found = record.provenance.get("split")
-        splits[titles.get(record.key.train, record.key.train)] = (
-            _split_words(found) if found else "not recorded"
-        )
-    named = [f"{name}: {words}" for name, words in splits.items()]
+def split_line(
+    records: Sequence[CellRecord], columns: Sequence[Column], titles: Mapping[str, str]
+) -> str:
+    """Per training dataset, and per foreign test subset, where its split comes from and how many
+    cases each side has."""
+    splits = {record.key.train: split_of(record) for record in records}
+    named = [
+        f"{titles.get(name, name)}: {split_words(found) if found else UNKNOWN}"
+        for name, found in splits.items()
+    ]
+    known = facts_of(records)
+    foreign = dict.fromkeys(c.test for c in columns if c.train != c.test and c.subset == "test")
+    named += [
+        f"test subset of {titles.get(name, name)}: {split_words(known[name].split.model_dump())}"
+        for name in foreign
+        if name in known and name not in splits
+    ]
     return f"Split: {'; '.join(named)}." if named else "Split: no cell here is trained."
-
-
-def _split_words(split: Mapping[str, Any]) -> str:
-    scheme = split["scheme"]
-    words = {
-        "published": "published list",
-        "imported": f"imported list {split.get('origin', '')}".rstrip(),
-        "random80": "random 80/20",
-        "grouped": "random 80/20 by group",
-        "dedup": "default lists without near-duplicates of test cases",
-    }.get(scheme, scheme)
-    sides = f"{split['train']} train, {split['val']} validation, {split['test']} test"
-    return f"{words}, seed {split['seed']}, {sides}"
 
 
 def selection_line(
@@ -99,6 +95,8 @@ def _score(records: Sequence[CellRecord]) -> tuple[str, str]:
 def on_phantoms(key: ComparisonKey, records: Sequence[CellRecord]) -> bool:
     """Whether the cells were trained and scored on phantoms."""
     for record in records:
+        if record.key.train in record.data:
+            return record.data[record.key.train].phantoms
         recorded = record.provenance.get("request", {}).get("profile", {})
         if "phantoms" in recorded:
             return bool(recorded["phantoms"])
@@ -191,10 +189,28 @@ def column_title(train: str, test: str, titles: Mapping[str, str]) -> str:
 
 def origin_line(records: Sequence[CellRecord]) -> str:
     """Commits and devices."""
-    commits, devices = set(), set()
-    for record in records:
-        commit = record.provenance.get("commit")
-        dirty = "+dirty" if record.provenance.get("dirty") else ""
-        commits.add(f"{commit[:10]}{dirty}" if commit else "unknown")
-        devices.add(str(record.provenance.get("device", "unknown")))
+    commits = {commit_of(record) for record in records}
+    devices = {str(record.provenance.get("device", "unknown")) for record in records}
     return f"Commit {', '.join(sorted(commits))}; device {', '.join(sorted(devices))}."
+
+
+def differences_line(rows: Sequence[TableRow]) -> list[str]:
+    """What differs between the rows that a reader compares, besides the method."""
+    by_column: dict[tuple[Column | None, str], set[str]] = {}
+    for entry in (entry for row in rows for entry in row.entries):
+        for name, value in (entry.training.facts() if entry.training else {}).items():
+            by_column.setdefault((entry.column, name), set()).add(value)
+    found: dict[str, set[str]] = {}
+    for (_, name), values in by_column.items():
+        if len(values) > 1 and name not in ("images_seen", "training_code"):
+            found.setdefault(name, set()).update(values)
+    named = [f"{name.replace('_', ' ')} ({_few(values)})" for name, values in found.items()]
+    return (
+        [f"Rows differ in {', '.join(named)}; each row's footnote says its own."] if named else []
+    )
+
+
+def _few(values: set[str]) -> str:
+    """Up to four values, numbers by size."""
+    order = sorted(values, key=lambda text: (not text.isdigit(), int(text) if text.isdigit() else 0, text))  # fmt: skip
+    return ", ".join(order[:4]) + (f" and {len(order) - 4} more" if len(order) > 4 else "")

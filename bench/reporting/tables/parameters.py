@@ -39,7 +39,7 @@ def parameter_entries(
         _count("total_m", total, millions, footnotes),
     ]
     if edition is not None:
-        number = edition.find(row.method, "params_m")
+        number = edition.find(row.method, "params_m") if row.printed is not None else None
         gap = None if number is None or trainable is None else trainable / 1e6 - number.value
         value, text = (number.value, number.printed) if number else (None, None)
         entries.append(_text("printed_m", value, text))

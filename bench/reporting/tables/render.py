@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from bench.core.files import write_text
+from bench.reporting.tables.data import FIELDS as DATA_FIELDS
 from bench.reporting.tables.table import Entry, Table, TableRow
 
 _LATEX = {
@@ -207,8 +208,8 @@ def to_csv(table: Table) -> str:
         *("train", "test", "subset", "metric", "value", "sd", "seeds", "cases", "empty"),
         *("mark", "tied"),
         *("recipe", "epochs", "own_length", "images_seen", "network_size", "normalise"),
-        *("initial_weights", "precision"),
-        *("printed", "difference", "reason", *(name for name, _ in table.facts)),
+        *("initial_weights", "precision", "device_class", "training_code", *DATA_FIELDS),
+        *("printed", "difference", "incomparable", "reason", *(name for name, _ in table.facts)),
     ]
     target = io.StringIO()
     writer = csv.DictWriter(target, fields, lineterminator="\n")
@@ -225,6 +226,7 @@ def _csv_entry(entry: Entry) -> dict[str, object]:
     training = entry.training.facts() if entry.training else {}
     return {
         **training,
+        **dict(entry.data),
         "train": column.train if column else "",
         "test": column.test if column else "",
         "subset": column.subset if column else "",
@@ -238,6 +240,7 @@ def _csv_entry(entry: Entry) -> dict[str, object]:
         "tied": "yes" if entry.tied else "",
         "printed": entry.printed or "",
         "difference": _number(entry.difference),
+        "incomparable": entry.incomparable or "",
         "reason": entry.reason or "",
     }
 
@@ -255,16 +258,19 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 }
 
 
-def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
-    """Write every table as <name>.md, .tex and .csv, and all of them as all-tables.tex."""
+def write_tables(tables: Sequence[Table], folder: Path, suffix: str = "") -> list[Path]:
+    """Write every table as <name>.md, .tex and .csv, and all of them as all-tables.tex.
+
+    suffix: of a narrowed report; it follows each name, so that no fuller table is overwritten.
+    """
     paths = []
     for table in tables:
         for ending, render in FORMATS.items():
-            path = folder / f"{table.name}.{ending}"
+            path = folder / f"{table.name}{suffix}.{ending}"
             write_text(path, render(table))
             paths.append(path)
     if tables:
-        document = folder / "all-tables.tex"
+        document = folder / f"all-tables{suffix}.tex"
         write_text(document, to_latex_document(tables))
         paths.append(document)
     return paths

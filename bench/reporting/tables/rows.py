@@ -5,6 +5,7 @@ from typing import Any
 
 from bench.core.frozen import Frozen
 from bench.experiments.cells import CellRecord, CellRequest
+from bench.reporting.repetitions import Facet, facets
 from bench.reporting.variants import Variant, variant_of
 
 
@@ -35,7 +36,8 @@ class Row:
 
     label: its name in messages and footers. variant: None where nothing is stored for it.
     printed: what an ablation varies, as editions of published numbers name it (see `PrintedKey`);
-    None when no edition prints the row.
+    None when no edition prints the row. facets: where cells of the variant differ from each other,
+    the values that are this row's. note: what the leading words do not say of it, "" for nothing.
     """
 
     group: str
@@ -46,7 +48,12 @@ class Row:
     settings: dict[str, Any] = field(default_factory=dict)
     tokenizer: str | None = None
     printed: dict[str, str] | None = field(default_factory=dict)
+    facets: tuple[tuple[Facet, str | None], ...] = ()
+    note: str = ""
 
     def takes(self, record: CellRecord) -> bool:
         """Whether the record belongs to this row."""
-        return self.variant is not None and variant_of(record) == self.variant
+        if self.variant is None or variant_of(record) != self.variant:
+            return False
+        own = facets(record) if self.facets else {}
+        return all(own.get(name) == value for name, value in self.facets)

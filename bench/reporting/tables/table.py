@@ -8,8 +8,14 @@ from bench.reporting.tables.training import Training
 Mark = Literal["", "best", "second"]
 Grid = Literal["network", "native"]
 
-UNITS = {"dsc": "%", "iou": "%", "hd95": "px", "hd95_directed": "px"}
-HEADERS = {"dsc": "DSC↑", "iou": "IoU↑", "hd95": "HD95↓", "hd95_directed": "HD95 directed↓"}
+UNITS = {"dsc": "%", "iou": "%", "hd95": "px", "hd95_directed": "px", "optimism": "points"}
+HEADERS = {
+    "dsc": "DSC↑",
+    "iou": "IoU↑",
+    "hd95": "HD95↓",
+    "hd95_directed": "HD95 directed↓",
+    "optimism": "Optim.",
+}
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,11 @@ class Entry:
 
     text: as printed, "81.43 ± 0.52" or "–". value, sd: in the printed unit, full precision; sd
     over seeds (ddof 1), None for one seed. seeds: those that the mean is over. cells: their ids, in
-    the same order. tied: cannot be told from the best of its column. cases: scored cases per seed. empty: cases with an empty mask, summed over seeds. footnotes: numbers of footnotes.
-    printed, difference: the published number as printed, and ours minus it.
-    reason: why there is no value. training: of the cells behind the value.
+    the same order. tied: cannot be told from the best of its column. cases: scored cases per seed.
+    empty: cases with an empty mask, summed over seeds. footnotes: numbers of footnotes.
+    printed, difference: the published number as printed, and ours minus it; incomparable: why there
+    is no difference. reason: why there is no value. training: of the cells behind the value. data:
+    columns of the CSV on the data behind it. ranked: whether it takes part in the marks.
     """
 
     text: str
@@ -48,6 +56,9 @@ class Entry:
     difference: float | None = None
     reason: str | None = None
     training: Training | None = None
+    incomparable: str | None = None
+    data: tuple[tuple[str, str], ...] = ()
+    ranked: bool = True
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.experiments.cells import CellRecord
+from bench.reporting.tables.commits import commit_of
 
 UNKNOWN = "not recorded"
 
@@ -16,7 +17,8 @@ class Training:
     change: how it came from there to `epochs`, "" where it did not. images: training images seen,
     each augmented copy counted, "8000" or "7200 to 8000". size: side in px of the images that the
     network gets. normalise: what becomes of images in [0, 1] before the network.
-    weights: "random" or "pretrained: NAME". precision: "bf16", "fp32", and where TF32 computes.
+    weights: "random" or "pretrained: NAME". precision: "bf16", "fp32", and where TF32 computes. device:
+    "GPU" or "CPU". code: start of the digest of the code that decided the weights.
     """
 
     recipe: str
@@ -28,6 +30,8 @@ class Training:
     normalise: str
     weights: str
     precision: str
+    device: str
+    code: str
 
     def facts(self) -> dict[str, str]:
         """Column of the CSV -> value."""
@@ -40,6 +44,8 @@ class Training:
             "normalise": self.normalise,
             "initial_weights": self.weights,
             "precision": self.precision,
+            "device_class": self.device,
+            "training_code": self.code,
         }
 
 
@@ -61,6 +67,8 @@ def training_of(records: Sequence[CellRecord]) -> Training | None:
         normalise=_joined(record.provenance.get("normalise") or UNKNOWN for record in done),
         weights=_joined(record.provenance.get("initial_weights") or UNKNOWN for record in done),
         precision=_joined(map(_precision, done)),
+        device=_joined(map(device_class, done)),
+        code=_joined(record.inputs.get("code", UNKNOWN)[:8] for record in done),
     )
 
 
@@ -85,6 +93,16 @@ def _change(record: CellRecord) -> str:
     return f"{word} from {own} to {ran} passes, shape kept"
 
 
+def device_class(record: CellRecord) -> str:
+    """ "GPU" or "CPU": scores of one training may differ between the two."""
+    stored = record.provenance.get("device_class")
+    if stored is None and "device" in record.provenance:
+        # Records that do not state it name the processor as the device where that computed.
+        on_cpu = record.provenance["device"] in (record.provenance.get("processor"), "CPU")
+        stored = "CPU" if on_cpu else "GPU"
+    return str(stored or UNKNOWN)
+
+
 def _precision(record: CellRecord) -> str:
     precision = record.provenance.get("precision") or UNKNOWN
     where = record.provenance.get("tf32") or () if precision == "fp32" else ()
@@ -98,14 +116,17 @@ def _joined(values: Iterable[str]) -> str:
 def training_text(trainings: dict[str, Training]) -> str:
     """One line on a row; trainings: by the title of the training dataset."""
     images = ", ".join(f"{name} {_grouped(one.images)}" for name, one in trainings.items())
+    epochs = ", ".join(f"{name} {one.epochs}" for name, one in trainings.items())
     parts = [
         f"Recipe {_joined(one.recipe for one in trainings.values())}",
         *filter(None, [_joined(filter(None, (one.change for one in trainings.values())))]),
         f"images seen: {images}",
+        f"epochs: {epochs}",
         f"network input {_joined(one.size for one in trainings.values())} px",
         f"input normalisation {_joined(one.normalise for one in trainings.values())}",
         f"initial weights {_joined(one.weights for one in trainings.values())}",
         f"precision {_joined(one.precision for one in trainings.values())}",
+        f"device class {_joined(one.device for one in trainings.values())}",
     ]
     return "; ".join(parts) + "."
 
@@ -113,3 +134,10 @@ def training_text(trainings: dict[str, Training]) -> str:
 def _grouped(images: str) -> str:
     """ "7,200 to 8,000" of "7200 to 8000"."""
     return " ".join(f"{int(word):,}" if word.isdigit() else word for word in images.split())
+
+
+def code_text(records: Sequence[CellRecord]) -> str:
+    """On which code a row's cells were trained; for tables whose rows come from several commits."""
+    codes = _joined(record.inputs.get("code", UNKNOWN)[:8] for record in records)
+    commits = _joined(map(commit_of, records))
+    return f"Training code {codes}, commit {commits}."
