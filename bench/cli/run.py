@@ -131,7 +131,8 @@ def run(
     devices, threads = _devices(device, jobs)
     options = RunOptions(out, folder, tuple(card or ()), devices, threads)
     tasks = plan(requests, options, sources)
-    console.print(f"[bold]{asked.title}[/]: {chosen.title}. Protocol {rules.name}: {rules.title}.")
+    titles = f"{escape(chosen.title)}. Protocol {escape(rules.name)}: {escape(rules.title)}"
+    console.print(f"[bold]{escape(asked.title)}[/]: {titles}.")
     _announce(tasks)
     if dry_run or estimate:
         from bench.cli.dry_run import dry_run as show

@@ -58,7 +58,8 @@ def train(
 
         run_training(run, out, follow)
     write_training_card(out, get_tokenizer(name))
-    console.print(f"Weights and model card in {out}. Use them as {name}@{out}.", highlight=False)
+    text = f"Weights and model card in {out}. Use them as {name}@{out}."
+    console.print(text, markup=False, highlight=False)
 
 
 @app.command("eval")
@@ -103,7 +104,8 @@ def evaluate(
         return
     print_rows(_rounded(result.table().to_dict("records")), False, f"{name} at {size} px")
     speed = ", ".join(f"{way} {rate:.1f}" for way, rate in result.throughput().items())
-    console.print(f"pictures per second on {where}: {speed}. Worst cases: {picture}")
+    text = f"pictures per second on {where}: {speed}. Worst cases: {picture}"
+    console.print(text, markup=False)
 
 
 @app.command()

@@ -13,17 +13,10 @@ from bench.core.errors import BenchError
 from bench.core.threads import in_order
 from bench.data.audit.masks import MaskFacts, mask_facts
 from bench.data.layouts import CaseFiles, Match
-from bench.data.pixels import (
-    PixelError,
-    load,
-    orientation,
-    pixel_hash,
-    soft_pixels,
-    to_mask,
-    to_rgb,
-)
+from bench.data.pixels import PixelError, load, pixel_hash, soft_pixels, to_mask, to_rgb
 from bench.data.prepared import Case
 from bench.data.publisher import PublisherMetadata
+from bench.data.remarks import Header, image_remarks, mask_remarks, read_header
 
 Progress = Callable[[int, int], None]
 
@@ -33,13 +26,14 @@ class JoinedMask:
     """mask: the OR of a case's mask files, bool (H, W). files: how many were joined. dropped: a
     remark on each file that was not, because its size is not the image's. misfits: files of another
     size than the image, dropped or rescaled. soft: pixels with levels between background and
-    foreground."""
+    foreground. remarks: on the files that were joined."""
 
     mask: NDArray[np.bool_]
     files: int
     dropped: tuple[str, ...]
     misfits: int
     soft: int
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,8 +101,8 @@ class Writer:
         remarks += joined.dropped
         if self.rescale:
             remarks.append("mask brought to the image's size where it had another")
-        if orientation(image) != 1:
-            remarks.append(f"EXIF orientation {orientation(image)} not applied")
+        header, *masks = map(self._header, (files.image, *files.masks))
+        remarks += [*image_remarks(image, header, masks), *joined.remarks]
         return Case(
             id=files.case_id,
             image=name,
@@ -130,6 +124,12 @@ class Writer:
         except PixelError as error:
             raise PixelError(f"{path} {error}") from error
 
+    def _header(self, path: str) -> Header:
+        try:
+            return read_header(self.match.files[path])
+        except PixelError as error:
+            raise PixelError(f"{path} {error}") from error
+
     def _joined(self, files: CaseFiles, size: tuple[int, int]) -> JoinedMask:
         """The OR of the masks that have their image's size; PixelError where none has."""
         stored = {path: self._load(path) for path in files.masks}
@@ -148,7 +148,8 @@ class Writer:
         dropped = tuple(f"mask dropped: {why}" for why in misfits)
         other_sizes = sum(mask.size != size for mask in stored.values())
         soft = sum(soft_pixels(mask, self.rule) for mask in fitting.values())
-        return JoinedMask(joined, len(fitting), dropped, other_sizes, soft)
+        remarks = tuple(mask_remarks([*fitting.values()]))
+        return JoinedMask(joined, len(fitting), dropped, other_sizes, soft, remarks)
 
     def _fits(self, mask: Image.Image, size: tuple[int, int]) -> bool:
         if not self.rescale:

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from bench.core.errors import BenchError
-from bench.core.files import write_with
+from bench.core.files import file_digest, write_with
 from bench.data.pixels import PixelError, load, resized_image, to_rgb
 from bench.experiments.cells import RECORD, WEIGHTS, CellRequest, load_cell
 from bench.experiments.context import built
@@ -43,8 +43,14 @@ def segment_files(folder: Path, images: Iterable[Path], out: Path, device: str) 
     request = CellRequest.model_validate(record.provenance["request"])
     spec, settings, resolution = resolve(request, record.provenance["split"]["train"])
     engine = Engine(torch.device(device), record.provenance["precision"])
+    weights = folder / WEIGHTS
+    if not weights.is_file() or file_digest(weights) != record.files.get(WEIGHTS):
+        raise BenchError(
+            f"{weights} is missing or was changed since cell {record.id} was stored. Run the cell's "
+            "matrix again."
+        )
     method, _ = built(request, spec, settings, resolution, engine, load_weights=False)
-    load_own_state(method, load_file(folder / WEIGHTS))
+    load_own_state(method, load_file(weights))
     size = resolution.network_size
     for file, picture in zip(files, pictures, strict=True):
         small = resized_image(np.asarray(picture), size, request.protocol.resize)

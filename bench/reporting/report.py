@@ -1,5 +1,6 @@
 """Tables and figures of a matrix, rebuilt from stored cells; imports no torch."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from rich.console import Console
 
 from bench.core.errors import BenchError
 from bench.data.cards import list_cards
-from bench.experiments.cells import CellRecord, load_cell, load_cells
+from bench.experiments.cells import CellRecord, load_cell, readable_cells
 from bench.experiments.matrices import Matrix
 from bench.experiments.runner import Task
 from bench.reporting.frame import ScoreIndex, scores_of
@@ -30,6 +31,8 @@ from bench.reporting.tables import (
     write_tables,
 )
 from bench.reporting.tables.table import Grid
+
+logger = logging.getLogger("bench")
 
 
 def of_run(
@@ -81,7 +84,7 @@ def chosen_groups(
     matrix: Matrix, out: Path, filters: dict[str, str | int | None]
 ) -> list[list[CellRecord]]:
     """The stored cells that pass the filters, by comparison key; raises as `rebuild`."""
-    stored = load_cells(out / "cells")
+    stored = readable_cells(out / "cells")
     epochs = filters.pop("epochs", None)
     cells = [c for c in select(stored, **filters) if epochs in (None, c.key.epochs)]  # type: ignore[arg-type]
     if not cells:
@@ -108,7 +111,7 @@ def _produce(
     if not cells:
         return []
     titles = {card.name: card.title for card in list_cards()}
-    scores = ScoreIndex(scores_of(cells))
+    cells, scores = _scored(cells)
     tables = build_tables(
         matrix.tables,
         cells,
@@ -133,7 +136,8 @@ def _produce(
     )
 
     files += build_figures(matrix, cells, out / "figures" / folder, titles, scores)
-    console.print(f"{len(files)} files in {out / 'tables' / folder} and {out / 'figures' / folder}")
+    text = f"{len(files)} files in {out / 'tables' / folder} and {out / 'figures' / folder}"
+    console.print(text, markup=False)
     return files
 
 
@@ -147,6 +151,27 @@ def _with_statistics(
         with_ties(table, one) if one else table for table, one in zip(tables, found, strict=True)
     ]
     return marked, [one for one in found if one]
+
+
+def _scored(cells: Sequence[CellRecord]) -> tuple[Sequence[CellRecord], ScoreIndex]:
+    """The cells and their scores. A damaged score file costs its own test set and no other row: it
+    is named in a warning and taken out of its record."""
+    try:
+        return cells, ScoreIndex(scores_of(cells))
+    except BenchError:
+        cells = [_without_damaged_tests(cell) for cell in cells]
+        return cells, ScoreIndex(scores_of(cells))
+
+
+def _without_damaged_tests(cell: CellRecord) -> CellRecord:
+    tests = dict(cell.tests)
+    for label in cell.tests:
+        try:
+            scores_of([cell.model_copy(update={"tests": {label: tests[label]}})])
+        except BenchError as error:
+            logger.warning("%s", error)
+            del tests[label]
+    return cell.model_copy(update={"tests": tests})
 
 
 def report_folder(key: ComparisonKey, grid: Grid) -> str:
