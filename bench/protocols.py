@@ -87,7 +87,7 @@ def _read(model: type[Model], file: Path, name: str) -> Model:
     text = read_text(file, f"{kind} file")
     known = parse_toml(file, text)
     if name not in known:
-        raise unknown_name(kind, name, known)
+        raise unknown_name(kind, name, known, f"These are the names in {file.name}.")
     if not isinstance(known[name], dict):
         raise BenchError(f"{file.name}: {name} is no table. Write [{name}] above its fields.")
     try:

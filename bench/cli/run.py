@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
+from rich.text import Text
 
 from bench.cli import options as opt
 from bench.cli.options import console
@@ -131,8 +132,8 @@ def run(
     devices, threads = _devices(device, jobs)
     options = RunOptions(out, folder, tuple(card or ()), devices, threads)
     tasks = plan(requests, options, sources)
-    titles = f"{escape(chosen.title)}. Protocol {escape(rules.name)}: {escape(rules.title)}"
-    console.print(f"[bold]{escape(asked.title)}[/]: {titles}.")
+    rest = f": {chosen.title}. Protocol {rules.name}: {rules.title}."
+    console.print(Text.assemble((asked.title, "bold"), rest))
     _announce(tasks)
     if dry_run or estimate:
         from bench.cli.dry_run import dry_run as show

@@ -128,7 +128,10 @@ def _imported_names(file: Path) -> set[str]:
 
 def _fault(path: Path, error: BaseException) -> str:
     """Which line of the plugin failed, and how, in one sentence."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    try:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+    except Exception:  # noqa: BLE001 - an error of the plugin's own, whose text fails as well
+        reason = type(error).__name__
     reason = reason if len(reason) <= LONGEST else f"{reason[:LONGEST]}..."
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).parent == path.parent]

@@ -1,7 +1,8 @@
 """Checking the files of each case and writing them in the prepared form."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -102,6 +103,8 @@ class Writer:
         if self.rescale:
             remarks.append("mask brought to the image's size where it had another")
         header, *masks = map(self._header, (files.image, *files.masks))
+        with _named(files.image):
+            rgb = to_rgb(image)
         remarks += [*image_remarks(image, header, masks), *joined.remarks]
         return Case(
             id=files.case_id,
@@ -111,7 +114,7 @@ class Writer:
             class_=self.metadata.classes.get(files.case_id),
             width=image.width,
             height=image.height,
-            image_sha256=pixel_hash(to_rgb(image)),
+            image_sha256=pixel_hash(rgb),
             mask_sha256=pixel_hash(joined.mask),
             remarks=tuple(remarks),
             misfits=joined.misfits,
@@ -119,16 +122,12 @@ class Writer:
         )
 
     def _load(self, path: str) -> Image.Image:
-        try:
+        with _named(path):
             return load(self.match.files[path])
-        except PixelError as error:
-            raise PixelError(f"{path} {error}") from error
 
     def _header(self, path: str) -> Header:
-        try:
+        with _named(path):
             return read_header(self.match.files[path])
-        except PixelError as error:
-            raise PixelError(f"{path} {error}") from error
 
     def _joined(self, files: CaseFiles, size: tuple[int, int]) -> JoinedMask:
         """The OR of the masks that have their image's size; PixelError where none has."""
@@ -157,10 +156,17 @@ class Writer:
         return abs(mask.width * size[1] / (mask.height * size[0]) - 1) < 0.01
 
     def _foreground(self, path: str, mask: Image.Image) -> NDArray[np.bool_]:
-        try:
+        with _named(path):
             return to_mask(mask, self.rule)
-        except PixelError as error:
-            raise PixelError(f"{path} {error}") from error
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """A PixelError inside the block names the file."""
+    try:
+        yield
+    except PixelError as error:
+        raise PixelError(f"{path} {error}") from error
 
 
 def _resized(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

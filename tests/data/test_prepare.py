@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -194,6 +195,7 @@ def test_an_image_that_is_turned_without_its_mask_is_named(tmp_path):
     (warning,) = [text for text in report.warnings if "EXIF" in text]
     assert warning.startswith("1 case(s): an EXIF orientation is applied to the image, and not")
     turned(picture(1), tmp_path / "in" / "images" / "train_1.jpg", 6)  # now the sizes differ, too
+    shutil.rmtree(tmp_path / "data")
     refused(tmp_path, tmp_path / "in", r"20 x 16 pixels and its image .* 16 x 20", glas())
 
 
