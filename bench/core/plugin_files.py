@@ -20,7 +20,7 @@ from bench.core.errors import BenchError
 from bench.core.time_limit import TooSlow, time_limit
 
 IMPORT_SECONDS = 120.0
-"""For the import of a plugin file, torch included: 2 s from a warm disk, a minute from a cold one."""
+"""For the import of a plugin file, torch included, which takes 2 s from a warm disk."""
 
 LONGEST = 300  # letters of a reason in a message
 

@@ -16,7 +16,7 @@ from typing import Any
 from bench.core.errors import BenchError
 
 MAX_BYTES = 64 * 2**20
-"""Of a text file. The largest that a shipped card names, HAM10000's table, has 0.6 MB."""
+"""Of a text file; a table of ten thousand cases has less than one."""
 
 
 class _Fault(ValueError):

@@ -17,7 +17,7 @@ from bench.protocols import Profile, Protocol
 
 FOLDER = PACKAGE / "matrices"
 
-MAX_CELLS = 20_000  # the paper's matrix has 250; planning this many takes a minute
+MAX_CELLS = 20_000  # the paper's matrix has 76 per seed
 
 
 class CellBlock(Frozen):

@@ -91,6 +91,7 @@ def test_a_run_a_report_and_a_prediction_write_where_they_are_told(tmp_path, tin
         "HOME": str(home),
         "TMPDIR": str(tmp_path / "scratch"),
         "MPLCONFIGDIR": str(tmp_path / "scratch"),
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "scratch"),
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
     }

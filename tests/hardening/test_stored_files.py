@@ -207,7 +207,7 @@ def test_a_record_whose_protocol_is_a_path_is_refused(home, two, commanded, capl
     """Tables are written to a folder of the protocol's name."""
     file = two[0].folder / RECORD
     file.write_text(file.read_text().replace('"protocol": "clean"', '"protocol": "../../../evil"'))
-    status, out, error = commanded(*words)
+    _, out, error = commanded(*words)
     assert "key.protocol='../../../evil'" in out + error + caplog.text
     assert not list(home.parent.rglob("evil*"))
 
