@@ -84,6 +84,8 @@ def evaluate(
     use_plugin_files(plugin or [])
     from bench.tokenizers import evaluation
 
+    short, _, location = name.partition("@")
+    tokenizer = get_tokenizer(short).load(location or None)  # its faults show before any work
     root = data_root(data)
     wanted = _named(datasets, card or [])
     if masks is not None and not masks.is_dir():
@@ -93,8 +95,6 @@ def evaluate(
         assert root is not None
         sets += evaluation.prepared_sets(root, size, wanted)
     sets = sets or evaluation.phantom_sets(size)
-    short, _, location = name.partition("@")
-    tokenizer = get_tokenizer(short).load(location or None)
     where = opt.one_device(device)
     result = evaluation.evaluate(tokenizer, sets, where, progress=_Steps(give_up, as_json))
     picture = out / "tokenizers" / f"{short}-{size}.png"

@@ -71,7 +71,7 @@ sys.addaudithook(_hook)
 """Every file that a process and its workers open for writing, make, rename or remove."""
 
 
-def test_a_run_a_report_and_a_prediction_write_where_they_are_told(tmp_path, tiny, cache):
+def test_a_run_and_a_prediction_write_where_they_are_told(tmp_path, tiny, cache):
     """Watched from within Python, in the command and its workers."""
     from data_doubles import picture
 
@@ -121,7 +121,6 @@ def test_a_run_a_report_and_a_prediction_write_where_they_are_told(tmp_path, tin
     bench(
         "predict", folder.name, "a.png", "--results", "results", "--out", "masks", "--plugin", tiny
     )
-    bench("report", "-m", "mine.toml", "--out", "results")
     # A process measures its peak of memory by a write to its own entry in /proc.
     system = (tmp_path / "scratch", Path("/dev"), Path("/proc"))
     allowed = (home / "results", home / "masks", cache, *system)
