@@ -66,7 +66,7 @@ REFUSALS = re.compile(
 
 def pytest_collection_modifyitems(items) -> None:
     """Mark what gives the harness a bad input and reads what it says, so that it can be counted:
-    `pytest --collect-only -q -n 0 -m bad_input` ends with their number."""
+    `pytest --collect-only -v -n 0 -m bad_input` ends with their number."""
     for item in items:
         if REFUSALS.search(inspect.getsource(item.function)):
             item.add_marker("bad_input")
