@@ -15,8 +15,8 @@ from pydantic import AliasChoices, Field, ValidationError
 from bench.core.errors import BenchError
 from bench.core.files import digest
 from bench.core.frozen import Frozen
-from bench.data.audit.manifest import Manifest, read_manifest
 from bench.core.reading import require_file
+from bench.data.audit.manifest import Manifest, read_manifest
 from bench.data.cards import Card
 from bench.data.pixels import VERSION
 

@@ -218,7 +218,6 @@ def with_alpha(drawn: Image.Image) -> Image.Image:
 
 
 GRADIENT = Image.fromarray(np.linspace(0, 1, 20 * 16, dtype=np.float32).reshape(16, 20))
-FULL = Image.new("L", (20, 16), 255)
 
 
 @pytest.mark.parametrize(
@@ -226,10 +225,9 @@ FULL = Image.new("L", (20, 16), 255)
     [
         (GRADIENT, square(0, 0, 3), "tif", "the image is of floats in 0..1"),
         (picture(1), GRADIENT, "tif", "a mask is of floats in 0..1"),
-        (picture(1), FULL, "png", "all pixels are foreground"),
         (picture(1), with_alpha(square(0, 0, 3)), "png", "a mask varies in its alpha channel only"),
     ],
-    ids=["float image", "float mask", "all foreground", "alpha only"],
+    ids=["float image", "float mask", "alpha only"],
 )
 def test_an_odd_file_is_remarked_once_and_told_at_prepare(tmp_path, image, mask, suffix, remark):
     source = simple(tmp_path / "in", image, mask, suffix)
