@@ -66,13 +66,13 @@ def commands() -> list[tuple[str, str]]:
     return [(place, command) for command, place in sorted(found.items())]
 
 
-PLACEHOLDERS = {"EDITION": "aaai2025", "N": "3", "VALUE": "3", "...": ""}
+PLACEHOLDERS = {"EDITION": "aaai2025", "N": "3", "VALUE": "3"}
 
 
 def typed(command: str) -> list[str]:
     """The words of a command, placeholders filled in; of `a|b` the first."""
     words = [PLACEHOLDERS.get(word.rstrip("."), word) for word in shlex.split(command)[1:]]
-    words = [word.split("|")[0] for word in words if word]
+    words = [word.split("|")[0] for word in words if word != "..."]
     return [re.sub(r"^X\d+$", "NAME", word).rstrip(".") or "." for word in words]
 
 

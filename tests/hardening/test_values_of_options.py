@@ -119,7 +119,7 @@ def test_options_of_run(refused, option, value):
         (("show", "../../outside"), "'../../outside'"),
         (("show", "**"), "'**'"),
         (("show", "[!a"), "'[!a'"),
-        (("show", "\udcff"), "is no id of a cell"),
+        (("show", "\udcff"), "0 cells"),
         (("predict", "/etc", "a.png", "--out", "masks"), "'/etc'"),
         (("predict", "../x", "a.png", "--out", "masks"), "'../x'"),
         (("new", "method", "../evil"), "'../evil'"),
