@@ -1,14 +1,14 @@
 """Protocols (what may be compared) and profiles (how much work), both read from data files."""
 
-import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
 from bench.core.errors import BenchError, faults, unknown_name
-from bench.core.frozen import Frozen
+from bench.core.frozen import FileName, Frozen
 from bench.core.paths import PACKAGE
+from bench.core.reading import parse_toml, read_text, read_toml, toml_line
 
 Selection = Literal["last", "best-val", "best-test"]
 SelectionMetric = Literal["dsc", "soft-dice"]
@@ -31,7 +31,7 @@ class Protocol(Frozen):
     nothing. It changes no number of a cell, so it is no part of a cell's identity.
     """
 
-    name: str
+    name: FileName
     title: str
     split: Literal["default", "listed", "published", "imported", "random80", "grouped", "dedup"]
     split_seed: int = 0
@@ -65,7 +65,7 @@ class Protocol(Frozen):
 class Profile(Frozen):
     """The size of the work: pictures, lengths, numerics and the tokenizers that play each role."""
 
-    name: str
+    name: FileName
     title: str
     phantoms: bool
     image_size: int = Field(ge=32)
@@ -86,15 +86,19 @@ Model = TypeVar("Model", Protocol, Profile)
 
 
 def _read(model: type[Model], file: Path, name: str) -> Model:
-    known = tomllib.loads(file.read_text())
     kind = model.__name__.lower()
+    text = read_text(file, f"{kind} file")
+    known = parse_toml(file, text)
     if name not in known:
-        raise unknown_name(kind, name, known)
+        raise unknown_name(kind, name, known, f"These are the names in {file.name}.")
+    if not isinstance(known[name], dict):
+        raise BenchError(f"{file.name}: {name} is no table. Write [{name}] above its fields.")
     try:
-        return model(name=name, **known[name])
+        return model.model_validate({**known[name], "name": name})
     except ValidationError as error:
+        wrong = faults(error, lambda place: toml_line(text, (name, *place)))
         raise BenchError(
-            f"{file.name}, [{name}] is no {kind}: {faults(error)}. `bench list {kind}s` shows the "
+            f"{file.name}, [{name}] is no {kind}: {wrong}. `bench list {kind}s` shows the "
             "shipped ones."
         ) from error
 
@@ -120,9 +124,9 @@ def _locate(shipped: str, name: str) -> tuple[Path, str]:
 
 def protocol_names() -> list[str]:
     """The shipped protocols."""
-    return list(tomllib.loads((PACKAGE / "defaults" / "protocols.toml").read_text()))
+    return list(read_toml(PACKAGE / "defaults" / "protocols.toml", "protocol file"))
 
 
 def profile_names() -> list[str]:
     """The shipped profiles."""
-    return list(tomllib.loads((PACKAGE / "defaults" / "profiles.toml").read_text()))
+    return list(read_toml(PACKAGE / "defaults" / "profiles.toml", "profile file"))

@@ -16,7 +16,8 @@ from typing import Any
 
 from bench.contracts import MethodSpec
 from bench.core.errors import BenchError, unknown_name
-from bench.core.plugin_files import import_file
+from bench.core.plugin_files import IMPORT_SECONDS, import_file, ours
+from bench.core.time_limit import time_limit
 
 METHODS, FAMILIES, TOKENIZERS = "bench.methods", "bench.method_families", "bench.tokenizers"
 KINDS = {METHODS: "method", TOKENIZERS: "tokenizer"}
@@ -65,8 +66,8 @@ def use_plugin_files(files: Iterable[Path]) -> None:
     """
     for file in files:
         path = file.resolve()
-        if not path.is_file():
-            raise BenchError(f"No plugin file {file}. Give the path of a Python file.")
+        if not path.is_file() or path.suffix != ".py":
+            raise BenchError(f"No plugin file {file}. Give the path of a Python file (.py).")
         if path not in _plugin_files:
             _plugin_files.append(path)
 
@@ -99,8 +100,11 @@ def _plugins(group: str) -> dict[str, tuple[Path, Any]]:
 def _specs_of(path: Path) -> list[Any]:
     """SPEC and SPECS of a plugin file, each spec once."""
     module = import_file(path)
+    several = getattr(module, "SPECS", ())
+    if not isinstance(several, list | tuple):
+        raise BenchError(f"Plugin {path.name}: SPECS is {several!r}. Write a list of specs.")
     specs: list[Any] = []
-    for spec in (getattr(module, "SPEC", None), *getattr(module, "SPECS", ())):
+    for spec in (getattr(module, "SPEC", None), *several):
         if spec is not None and not any(spec is other for other in specs):
             specs.append(spec)
     if not specs:
@@ -201,11 +205,14 @@ def _find(
 
 def _load(entry: EntryPoint) -> Any:
     try:
-        return entry.load()
-    except (ImportError, AttributeError) as error:
+        with time_limit(IMPORT_SECONDS):
+            return entry.load()
+    except BaseException as error:  # sys.exit in a package may not end the harness
+        if isinstance(error, KeyboardInterrupt | BenchError) or ours(error):
+            raise
         raise BenchError(
-            f"Entry point {entry.name!r} ({entry.value}) cannot be loaded: {error}. Reinstall the "
-            "package that registers it, or uninstall it."
+            f"Entry point {entry.name!r} ({entry.value}) cannot be loaded: {type(error).__name__}: "
+            f"{error}. Reinstall the package that registers it, or uninstall it."
         ) from error
 
 

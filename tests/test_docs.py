@@ -1,15 +1,25 @@
 """The examples in docs/ are complete: each is read by the code that reads such files."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+from data_doubles import picture, square
 
-from bench.data.cards import read_card
-from bench.experiments.matrices import Overrides, expand, get_matrix
-from bench.protocols import get_profile, get_protocol
-from bench.registry import get_method, use_plugin_files
+from bench.data.cards import Access, Card, Expected, Groups, Layout, load_card, read_card
+from bench.data.prepare import prepare
+from bench.experiments.matrices import (
+    CellBlock,
+    Matrix,
+    Overrides,
+    TableBlock,
+    expand,
+    get_matrix,
+)
+from bench.protocols import Profile, Protocol, get_profile, get_protocol
+from bench.registry import get_method, get_tokenizer, use_plugin_files
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -19,27 +29,116 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
 
 
-def test_the_example_card_is_a_card(tmp_path):
-    (text, _) = blocks("datasets.md", "toml")
-    file = tmp_path / "clinic.toml"
-    file.write_text(text)
-    card = read_card(file)
-    assert (card.name, card.mask_rule, card.groups.unit) == ("clinic", "> 127", "patient")
+def every_field(model, text_of: dict) -> set[str]:
+    """The fields of a record that its example leaves out."""
+    names = {field.serialization_alias or name for name, field in model.model_fields.items()}
+    aliases = {"parts": "published_splits"}  # the name in files that were written before
+    return {aliases.get(name, name) for name in names} - set(text_of)
 
 
-def test_the_example_matrix_expands_to_its_cells(tmp_path):
-    (_, text) = blocks("datasets.md", "toml")
+def card(tmp_path, number: int) -> tuple[Card, dict]:
+    """The card of a block of the page, and its text as a table."""
+    text = blocks("datasets.md", "toml")[number]
+    (tmp_path / "card.toml").write_text(text)
+    return read_card(tmp_path / "card.toml"), tomllib.loads(text)
+
+
+def test_the_local_card_prepares_the_folder_of_its_example(tmp_path):
+    clinic, _ = card(tmp_path, 0)
+    assert (clinic.name, clinic.mask_rule, clinic.access.kind) == ("clinic", "> 127", "local")
+    for side, patient in (("train", "pt001"), ("train", "pt002"), ("test", "pt003")):
+        place = tmp_path / "in" / side / patient
+        place.mkdir(parents=True)
+        picture(1).save(place / "a1.png")
+        square(1, 1, 3).save(place / "a1_mask.png")
+    report = prepare(clinic, tmp_path / "in", tmp_path / "data")
+    assert (report.cases, report.groups, report.published_splits) == (3, 3, {"test": 1, "train": 2})
+
+
+def test_the_other_card_shows_every_field(tmp_path):
+    hospital, text = card(tmp_path, 1)
+    assert every_field(Card, text) == set()
+    assert every_field(Layout, text["layouts"][0]) == {"id"}  # in the first example
+    assert every_field(Access, text["access"]) == {"how"}  # of kind "request"
+    assert every_field(Expected, text["expected"]) == every_field(Groups, text["groups"]) == set()
+    assert (hospital.groups.class_, hospital.expected.largest) == ("diagnosis", (1024, 768))
+
+
+def test_the_example_matrix_expands_to_its_cells_and_shows_every_field(tmp_path):
+    (_, _, text) = blocks("datasets.md", "toml")
+    content = tomllib.loads(text)
+    assert every_field(Matrix, content) == {"name", "order"}
+    assert every_field(CellBlock, content["cells"][0] | content["cells"][1]) == set()
+    tables = {name: table for table in content["tables"] for name in table}
+    assert every_field(TableBlock, tables) == {"edition", "order", "reference", "published"}
     file = tmp_path / "clinic.toml"
     file.write_text(text)
     matrix = get_matrix(str(file))
     requests = expand(matrix, Overrides(), get_protocol("clean"), get_profile("demo"))
-    assert [(r.method, r.settings.get("loss"), len(r.tests)) for r in requests] == [
+    own = [request for request in requests if request.train == "clinic"]
+    assert [(r.method, r.settings.get("loss"), len(r.tests)) for r in own] == [
         ("unet", None, 2),
         ("gms", None, 2),
         ("gms", "seg", 1),
         ("gms", "lm+seg", 1),
     ]
-    assert [table.kind for table in matrix.tables] == ["methods", "ablation"]
+    kinds = [table.kind for table in matrix.tables if table.name.startswith("clinic")]
+    assert kinds == ["methods", "cross-domain", "parameters", "ablation"]
+
+
+def test_the_example_protocol_shows_every_field(tmp_path):
+    text = blocks("protocols.md", "toml")[0]
+    (tmp_path / "mine.toml").write_text(text)
+    assert every_field(Protocol, tomllib.loads(text)["strict"]) == {"name"}
+    strict = get_protocol(f"{tmp_path / 'mine.toml'}:strict")
+    assert (strict.split, strict.val_share, strict.budget) == ("imported", 0.25, 40000)
+
+
+def test_the_example_profile_shows_every_field(tmp_path):
+    text = blocks("protocols.md", "toml")[1]
+    (tmp_path / "mine.toml").write_text(text)
+    assert every_field(Profile, tomllib.loads(text)["quick"]) == {"name"}
+    quick = get_profile(f"{tmp_path / 'mine.toml'}:quick")
+    assert (quick.image_size, quick.epochs, quick.recipe) == (112, 50, {"batch_size": 4})
+
+
+def test_the_example_tokenizer_is_a_plugin_that_gives_pictures_back(tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr("bench.registry._plugin_files", [])
+    (text,) = blocks("tokenizers.md", "python")
+    (tmp_path / "pixels.py").write_text(text)
+    use_plugin_files([tmp_path / "pixels.py"])
+    tokenizer = get_tokenizer("pixels").load()
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    latents = tokenizer.encode(images)
+    assert latents.shape == (2, tokenizer.latent_channels, 4, 4)
+    assert torch.allclose(tokenizer.decode(latents), images, atol=1e-6)
+
+
+def test_the_example_config_describes_stable_diffusions_autoencoder(tmp_path):
+    """Counted on the meta device; 83,653,863 is what the spec of sd-vae declares."""
+    import diffusers
+    import torch
+
+    (text,) = blocks("tokenizers.md", "json")
+    with torch.device("meta"):
+        network = diffusers.AutoencoderKL.from_config(json.loads(text))
+    assert sum(p.numel() for p in network.parameters()) == 83_653_863
+
+
+def test_the_page_on_reproducing_names_every_dataset_method_and_count():
+    page = (DOCS / "reproduce.md").read_text()
+    paper = expand(get_matrix("paper"), Overrides(), get_protocol("paper"), get_profile("paper"))
+    assert f"{len(paper)} trainings per seed, of {len({r.method for r in paper})} methods" in page
+    for name in {request.train for request in paper}:
+        facts = load_card(name)
+        assert f"bench data prepare {name} --from" in page and facts.access.page in page
+        assert f"{facts.expected.cases:,}" in page
+    (commands,) = [b for b in re.findall(r"```\n(.*?)```", page, re.DOTALL) if "bench run" in b]
+    (several,) = re.findall(r"METHODS=(\S+)", commands)
+    named = " ".join(re.findall(r"--methods (\S+)", commands)).replace("$METHODS", several)
+    assert set(re.findall(r"\w+", named)) == {request.method for request in paper}
 
 
 def test_the_example_method_is_a_plugin(tmp_path, monkeypatch):

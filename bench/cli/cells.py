@@ -20,7 +20,7 @@ from bench.cli.options import console
 from bench.core.errors import BenchError
 from bench.experiments import locks
 from bench.experiments.attempts import STATE, Unfinished, epochs_done, unfinished
-from bench.experiments.cells import RECORD, CellRecord, CellRequest, load_cell, load_cells
+from bench.experiments.cells import RECORD, CellRecord, CellRequest, load_cell, readable_cells
 from bench.experiments.code_digest import training_code
 from bench.experiments.course import duration
 from bench.registry import source_file, use_plugin_files
@@ -61,7 +61,7 @@ class Row:
 def rows(results: Path) -> list[Row]:
     """Every cell of a folder of results, and every training that can be resumed."""
     cells = results / "cells"
-    found = [_of_record(record) for record in load_cells(cells)]
+    found = [_of_record(record) for record in readable_cells(cells)]
     found += [_of_unfinished(one) for one in unfinished(cells)]
     return sorted(found, key=lambda row: row.id)
 

@@ -35,9 +35,11 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool, title: str = "") -> No
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    table = Table(title=title or None, show_edge=False)
+    table = Table(title=escape(title) or None, show_edge=False)
     for index, column in enumerate(rows[0] if rows else ()):
-        table.add_column(column, overflow="fold", no_wrap=index == 0)  # names are to be copied
+        table.add_column(
+            escape(column), overflow="fold", no_wrap=index == 0
+        )  # names are to be copied
     for row in rows:
         table.add_row(*("" if value is None else escape(str(value)) for value in row.values()))
     endless = console.options.update(width=10_000)  # a measure is clipped to the width
@@ -184,7 +186,7 @@ def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
         text = _words(value)
         if len(text) >= 900 and key not in ("original", "departures"):
             text = f"{text[:900]} ... (--json)"
-        table.add_row(f"[bold]{key}[/]", escape(text))
+        table.add_row(f"[bold]{escape(key)}[/]", escape(text))
     console.print(table)
 
 
@@ -228,7 +230,7 @@ def predict(
     from bench.experiments.segment import segment_files
 
     for file in segment_files(folder, images, out, opt.one_device(device)):
-        console.print(file)
+        console.print(file, markup=False)
 
 
 def check(
@@ -319,8 +321,10 @@ def measure(
         opt.one_device(device),
         precision=precision,
         train_batch=train_batch,
-        on_row=lambda row: console.print(row_in_words(row), highlight=False, soft_wrap=True),
+        on_row=lambda row: console.print(
+            row_in_words(row), markup=False, highlight=False, soft_wrap=True
+        ),
     )
     console.print(Markdown(to_markdown(frame)))
     for file in write_efficiency(frame, out / "efficiency"):
-        console.print(file)
+        console.print(file, markup=False)

@@ -1,5 +1,6 @@
 """Options that several commands share, and reading their values."""
 
+import itertools
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 
 from bench.core.errors import BenchError
+from bench.core.reading import parse_json, require_folder
 from bench.experiments.matrices import Overrides
 from bench.protocols import Profile, Protocol, get_profile, get_protocol
 from bench.reporting.published import load_edition
@@ -20,17 +22,27 @@ if not console.is_terminal:
     console = Console(width=132)  # a log or a pipe has no width; tables need room
 
 
+MAX_SEEDS = 1000
+MAX_SEED = 2**32 - 1  # what every random generator in use takes
+
+
 def _known_edition(name: str | None) -> str | None:
     if name is not None:
         load_edition(name)
     return name
 
 
+def _folder(path: Path) -> Path:
+    return require_folder(path, "folder of results")
+
+
 Data = Annotated[
     Path | None,
     typer.Option("--data", help="Folder of prepared datasets. Default: $GMS_BENCH_DATA."),
 ]
-Out = Annotated[Path, typer.Option("--results", "--out", help="Folder of results.")]
+Out = Annotated[
+    Path, typer.Option("--results", "--out", callback=_folder, help="Folder of results.")
+]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="Python file that defines SPEC; repeatable."),
@@ -112,17 +124,23 @@ def one_device(text: str) -> str:
 
 
 def seeds(text: str) -> tuple[int, ...]:
-    """Seeds of `0,1,2` or `0-4`."""
-    found: list[int] = []
+    """Seeds of `0,1,2` or `0-4`; at most MAX_SEEDS of them, each at most MAX_SEED."""
+    shown = text if len(text) <= 40 else f"{text[:40]}..."
+    ranges: list[range] = []
     for part in names(text):
         first, dash, last = part.partition("-")
         try:
-            found += range(int(first), int(last) + 1) if dash else [int(part)]
+            ranges.append(range(int(first), int(last if dash else first) + 1))
         except ValueError as error:
-            raise BenchError(f"--seeds {text!r}: write numbers like 0,1,2 or 0-4.") from error
-    if not found:
-        raise BenchError(f"--seeds {text!r} names no seed. Write numbers like 0,1,2 or 0-4.")
-    return tuple(dict.fromkeys(found))
+            raise BenchError(f"--seeds {shown!r}: write numbers like 0,1,2 or 0-4.") from error
+    count = sum(max(0, part.stop - part.start) for part in ranges)  # len() has a limit
+    if not count:
+        raise BenchError(f"--seeds {shown!r} names no seed. Write numbers like 0,1,2 or 0-4.")
+    if count > MAX_SEEDS:
+        raise BenchError(f"--seeds {shown!r}: {count} seeds; at most {MAX_SEEDS} run at a time.")
+    if max(part.stop for part in ranges) > MAX_SEED + 1:
+        raise BenchError(f"--seeds {shown!r}: a seed is at most {MAX_SEED}. Write smaller ones.")
+    return tuple(dict.fromkeys(itertools.chain(*ranges)))
 
 
 def assignments(pairs: list[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -134,12 +152,15 @@ def assignments(pairs: list[str] | None) -> tuple[dict[str, Any], dict[str, Any]
     recipe: dict[str, Any] = {}
     for pair in pairs or []:
         name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise BenchError(f"--set {pair!r}: write NAME=VALUE or recipe.NAME=VALUE.")
+        shown = pair if len(pair) <= 60 else f"{pair[:60]}..."
+        if not equals or not name.removeprefix("recipe."):
+            raise BenchError(f"--set {shown!r}: write NAME=VALUE or recipe.NAME=VALUE.")
         try:
-            value = json.loads(text)
+            value = parse_json(text)
         except json.JSONDecodeError:
             value = text
+        except ValueError as error:
+            raise BenchError(f"--set {shown}: {error}. Give another value.") from error
         if name.startswith("recipe."):
             recipe[name.removeprefix("recipe.")] = value
         else:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
+from rich.text import Text
 
 from bench.cli import options as opt
 from bench.cli.options import console
@@ -143,7 +144,8 @@ def run(
     devices, threads = _devices(device, jobs)
     options = RunOptions(out, folder, tuple(card or ()), devices, threads)
     tasks = plan(requests, options, sources)
-    console.print(f"[bold]{asked.title}[/]: {chosen.title}. Protocol {rules.name}: {rules.title}.")
+    rest = f": {chosen.title}. Protocol {rules.name}: {rules.title}."
+    console.print(Text.assemble((asked.title, "bold"), rest))
     _announce(tasks)
     if dry_run or estimate:
         from bench.cli.dry_run import dry_run as show

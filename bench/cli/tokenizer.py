@@ -58,7 +58,8 @@ def train(
 
         run_training(run, out, follow)
     write_training_card(out, get_tokenizer(name))
-    console.print(f"Weights and model card in {out}. Use them as {name}@{out}.", highlight=False)
+    text = f"Weights and model card in {out}. Use them as {name}@{out}."
+    console.print(text, markup=False, highlight=False)
 
 
 @app.command("eval")
@@ -83,6 +84,8 @@ def evaluate(
     use_plugin_files(plugin or [])
     from bench.tokenizers import evaluation
 
+    short, _, location = name.partition("@")
+    tokenizer = get_tokenizer(short).load(location or None)  # its faults show before any work
     root = data_root(data)
     wanted = _named(datasets, card or [])
     if masks is not None and not masks.is_dir():
@@ -92,8 +95,6 @@ def evaluate(
         assert root is not None
         sets += evaluation.prepared_sets(root, size, wanted)
     sets = sets or evaluation.phantom_sets(size)
-    short, _, location = name.partition("@")
-    tokenizer = get_tokenizer(short).load(location or None)
     where = opt.one_device(device)
     result = evaluation.evaluate(tokenizer, sets, where, progress=_Steps(give_up, as_json))
     picture = out / "tokenizers" / f"{short}-{size}.png"
@@ -103,7 +104,8 @@ def evaluate(
         return
     print_rows(_rounded(result.table().to_dict("records")), False, f"{name} at {size} px")
     speed = ", ".join(f"{way} {rate:.1f}" for way, rate in result.throughput().items())
-    console.print(f"pictures per second on {where}: {speed}. Worst cases: {picture}")
+    text = f"pictures per second on {where}: {speed}. Worst cases: {picture}"
+    console.print(text, markup=False)
 
 
 @app.command()

@@ -16,6 +16,9 @@ _REASONS = {
     errno.EROFS: "it lies on a read-only disk. Choose a folder that you may write to",
     errno.EACCES: "you may not write there. Choose a folder that you may write to",
     errno.EPERM: "you may not write there. Choose a folder that you may write to",
+    errno.ENOTDIR: "a part of the path is a file. Choose a folder",
+    errno.EEXIST: "a file of that name lies there. Choose another folder",
+    errno.ENAMETOOLONG: "the name is longer than the disk allows. Choose a shorter one",
 }
 
 

@@ -1,10 +1,13 @@
 """The base of every record that is read from a file or sent between processes."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.core.errors import BenchError, faults
+
+FileName = Annotated[str, Field(pattern=r"^\w[\w.-]{0,99}$")]
+"""A name that becomes part of a path: no separators, no leading dot."""
 
 
 class Frozen(BaseModel):

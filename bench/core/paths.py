@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pooch
 
+from bench.core.reading import require_folder
+
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -21,11 +23,14 @@ def shipped(name: str) -> Path:
 
 
 def data_root(option: Path | None = None) -> Path | None:
-    """The folder of prepared datasets: the `--data` option, else $GMS_BENCH_DATA, else None."""
-    if option is not None:
-        return option
+    """The folder of prepared datasets: the `--data` option, else $GMS_BENCH_DATA, else None.
+
+    Raises BenchError where it names a file.
+    """
     named = os.environ.get("GMS_BENCH_DATA")
-    return Path(named) if named else None
+    if option is None and not named:
+        return None
+    return require_folder(option or Path(named or ""), "data folder")
 
 
 def cache_root() -> Path:

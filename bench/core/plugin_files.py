@@ -17,6 +17,12 @@ from types import ModuleType
 from typing import Any
 
 from bench.core.errors import BenchError
+from bench.core.time_limit import TooSlow, time_limit
+
+IMPORT_SECONDS = 120.0
+"""For the import of a plugin file, torch included, which takes 2 s from a warm disk."""
+
+LONGEST = 300  # letters of a reason in a message
 
 HARNESS = ("bench", "methods")  # always those that run, also where a plugin lies in a checkout
 
@@ -25,8 +31,8 @@ HARNESS = ("bench", "methods")  # always those that run, also where a plugin lie
 def import_file(path: Path) -> ModuleType:
     """The module of a plugin file, imported once.
 
-    Raises BenchError with the file, line and reason when its import fails or exits, and when it
-    imports a module of its folder whose name another module has.
+    Raises BenchError with the file, line and reason when its import fails, exits or takes longer than
+    IMPORT_SECONDS, and when it imports a module of its folder whose name another module has.
     """
     _refuse_ambiguous(path)
     _serve(path.parent)
@@ -37,13 +43,21 @@ def import_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with time_limit(IMPORT_SECONDS):
+            spec.loader.exec_module(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # sys.exit in a plugin may not end the harness
         del sys.modules[name]
+        if ours(error):
+            raise
         raise BenchError(_fault(path, error)) from error
     return module
+
+
+def ours(error: BaseException) -> bool:
+    """Whether a signal to the harness arrived while a plugin was at work: its own way of ending."""
+    return not isinstance(error, Exception | SystemExit | TooSlow | GeneratorExit)
 
 
 def sibling_file(folder: Path, name: str) -> Path | None:
@@ -114,7 +128,11 @@ def _imported_names(file: Path) -> set[str]:
 
 def _fault(path: Path, error: BaseException) -> str:
     """Which line of the plugin failed, and how, in one sentence."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    try:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+    except Exception:  # noqa: BLE001 - an error of the plugin's own, whose text fails as well
+        reason = type(error).__name__
+    reason = reason if len(reason) <= LONGEST else f"{reason[:LONGEST]}..."
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).parent == path.parent]
     if isinstance(error, SyntaxError) and error.filename:
@@ -124,5 +142,5 @@ def _fault(path: Path, error: BaseException) -> str:
         place, line = f"{Path(own[-1].filename).name}:{own[-1].lineno}", own[-1].line
     else:
         place, line = path.name, None
-    shown = f" (`{line.strip()}`)" if line else ""
+    shown = f" (`{line.strip()[:LONGEST]}`)" if line else ""
     return f"Plugin {path.name} fails to import at {place}{shown}: {reason}. Fix the file."

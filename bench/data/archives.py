@@ -1,5 +1,6 @@
 """Listing a dataset's files, in a folder or in archives, without trusting any of them."""
 
+import errno
 import gzip
 import lzma
 import os
@@ -11,7 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, BinaryIO
 
 from bench.core.errors import BenchError
 
@@ -75,7 +76,9 @@ def list_folder(folder: Path) -> dict[str, Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if _visible(name))
         for name in filter(_visible, sorted(names)):
-            files[(relative / name).as_posix()] = Path(here) / name
+            # A name that is not UTF-8 could be written to no report and no index.
+            logical = os.fsencode((relative / name).as_posix()).decode("utf-8", "backslashreplace")
+            files[logical] = Path(here) / name
         if len(files) > MAX_FILES:
             raise BenchError(
                 f"{folder} holds more than {MAX_FILES} files. Name the dataset's own folder."
@@ -109,6 +112,10 @@ def _expanded(files: dict[str, Path], workspace: Path, budget: Budget) -> dict[s
 
 
 def _unpacked(archive: Path, target: Path, budget: Budget) -> dict[str, Path]:
+    if not archive.is_file():
+        raise BenchError(
+            f"{archive} is a pipe or a device. Name the folder or archive as published."
+        )
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
@@ -174,13 +181,27 @@ def _write(
         if not all(map(_visible, parts)):
             continue
         path = target.joinpath(*parts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            raise _unsafe(archive, name, "occurs twice")
-        with path.open("xb") as file:
+        with _opened(archive, name, path) as file:
             shutil.copyfileobj(stream, file, 2**20)
         files["/".join(parts)] = path
     return files
+
+
+_CLASH = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+
+
+def _opened(archive: Path, name: str, path: Path) -> BinaryIO:
+    """The new file of a member; BenchError when its name is too long or another member's."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("xb")
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise _unsafe(archive, name, "has a name longer than the disk allows") from error
+        if error.errno in _CLASH:
+            fault = "occurs twice, or is a file in one place and a folder in another"
+            raise _unsafe(archive, name, fault) from error
+        raise
 
 
 def _safe_parts(archive: Path, name: str) -> tuple[str, ...]:
@@ -194,6 +215,7 @@ def _safe_parts(archive: Path, name: str) -> tuple[str, ...]:
 
 
 def _unsafe(archive: Path, member: str, fault: str) -> BenchError:
+    member = member if len(member) <= 80 else f"{member[:80]}..."
     return BenchError(
         f"{archive} is not safe to unpack: its member {member!r} {fault}. Download it again from "
         "the publisher, or unpack it yourself and name the folder."

@@ -5,21 +5,32 @@ folder, written with forward slashes; they match the end of the path at a folder
 """
 
 import re
-import tomllib
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from bench.core.errors import BenchError, faults, unknown_name
 from bench.core.files import digest
-from bench.core.frozen import Frozen
+from bench.core.frozen import FileName, Frozen
 from bench.core.paths import shipped
+from bench.core.reading import parse_toml, read_text, toml_line
 
 GROUP = "bench.datasets"
 """Entry-point group of third-party cards: each entry point is the path of a TOML file."""
+
+NAME = re.compile(r"^[a-z0-9][a-z0-9-]*$")
+"""What a dataset's name may look like: folders and files of results are named by it."""
 
 CASE_ID = re.compile(r"[^\W_][\w .()+-]*")
 """What a case id may look like: it becomes a file name, so no slashes and no leading dot."""
@@ -33,6 +44,20 @@ def _compiles(pattern: str) -> str:
     return pattern
 
 
+def _fields(template: str) -> set[str]:
+    """The names in a template such as "{class}_{number}"; ValueError for anything but plain ones."""
+    try:
+        parts = list(Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"id {template!r} is no template: {error}") from error
+    for _, name, form, conversion in parts:
+        if name is not None and (form or conversion or not name.isidentifier()):
+            raise ValueError(
+                f"id {template!r}: write {{name}} for a group of the patterns, without a format"
+            )
+    return {name for _, name, _, _ in parts if name}
+
+
 Pattern = Annotated[str, AfterValidator(_compiles)]
 
 
@@ -41,8 +66,8 @@ class Layout(Frozen):
 
     example: an image with its mask, as messages show it.
     image, mask: patterns whose named groups fill in `id`, a template such as "{class}_{number}".
-    All masks that give the same id are joined by OR. The groups `class` and `published_split`,
-    where the image pattern has them, are kept with the case.
+    All masks that give the same id are joined by OR. The groups `class`, `group` (the patient or
+    lesion) and `published_split`, where the image pattern has them, are kept with the case.
     mask_rule: overrides the card's, for copies whose masks were rewritten.
     """
 
@@ -55,15 +80,18 @@ class Layout(Frozen):
 
     @model_validator(mode="after")
     def _id_is_captured(self) -> "Layout":
+        wanted = _fields(self.id)
+        if not wanted:
+            raise ValueError(f"id {self.id!r} names no group, so all cases would have one id")
         for field, pattern in (("image", self.image), ("mask", self.mask)):
-            missing = set(re.findall(r"{(\w+)}", self.id)) - set(re.compile(pattern).groupindex)
+            missing = wanted - set(re.compile(pattern).groupindex)
             if missing:
                 raise ValueError(f"{field} captures no group named {', '.join(sorted(missing))}")
-        groups = set(re.compile(self.image).groupindex) - set(re.findall(r"{(\w+)}", self.id))
-        if unknown := groups - {"class", "published_split"}:
+        groups = set(re.compile(self.image).groupindex) - wanted
+        if unknown := groups - {"class", "group", "published_split"}:
             raise ValueError(
                 f"image captures a group named {', '.join(sorted(unknown))}, which nothing reads; "
-                "known besides those of `id`: class, published_split"
+                "known besides those of `id`: class, group, published_split"
             )
         return self
 
@@ -71,16 +99,17 @@ class Layout(Frozen):
 class Download(Frozen):
     """A file to fetch; checksum is "sha256:..." or "md5:...", None where nobody published one."""
 
-    name: str = Field(pattern=r"^[\w.-]+$")
+    name: FileName
     url: str = Field(pattern=r"^https?://")
     checksum: str | None = Field(default=None, pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")
 
 
 class Access(Frozen):
-    """How a user gets the data: `open` files can be fetched, `request` needs a person."""
+    """How a user gets the data: `open` files can be fetched, `request` needs a person, `local` data
+    lie on the user's disk and have no page."""
 
-    kind: Literal["open", "request"]
-    page: str = Field(pattern=r"^https?://")
+    kind: Literal["open", "request", "local"]
+    page: str = Field("", pattern=r"^$|^https?://")
     how: str = ""
     files: tuple[Download, ...] = ()
 
@@ -88,7 +117,19 @@ class Access(Frozen):
     def _files_fit_kind(self) -> "Access":
         if self.kind == "request" and (self.files or not self.how):
             raise ValueError('kind "request" takes no files and needs `how`')
+        if self.kind == "local" and self.files:
+            raise ValueError('kind "local" takes no files: the data lie on this machine')
+        if self.kind != "local" and not self.page:
+            raise ValueError(f'kind "{self.kind}" needs `page`, the address where the data are')
+        names = [file.name for file in self.files]
+        if len(set(names)) < len(names):
+            raise ValueError("two files have one name; one download would overwrite the other")
         return self
+
+
+def _access(value: object) -> object:
+    """`access = "local"` in place of a table."""
+    return {"kind": value} if isinstance(value, str) else value
 
 
 class Expected(Frozen):
@@ -151,16 +192,17 @@ class Card(Frozen):
         mask of another size is an error.
     external: the whole set is a test set (a second hospital, for cross-domain tests).
     phantom: the style in `bench.data.phantoms` that stands in for it in the demo, if there is one.
+    publisher, licence, citation: needed unless access is local.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str = Field(pattern=NAME.pattern, max_length=100)
     title: str
     modality: str
-    publisher: str
-    licence: str = Field(min_length=1)
-    citation: str = Field(min_length=1)
+    publisher: str = ""
+    licence: str = ""
+    citation: str = ""
     mask_rule: Literal["> 0", "> 127"]
-    access: Access
+    access: Annotated[Access, BeforeValidator(_access)]
     expected: Expected | None = None
     layouts: tuple[Layout, ...] = Field(min_length=1)
     groups: Groups | None = None
@@ -171,6 +213,19 @@ class Card(Frozen):
     phantom: str | None = None
     notes: tuple[str, ...] = ()
 
+    @model_validator(mode="after")
+    def _published_data_are_credited(self) -> "Card":
+        if self.access.kind != "local":
+            for field in ("publisher", "licence", "citation"):
+                if not getattr(self, field):
+                    raise ValueError(
+                        f"{field} is missing; published data name theirs. For data of your own, "
+                        'write access = "local"'
+                    )
+        if self.name == "same":
+            raise ValueError('name "same" means the training dataset in a matrix; choose another')
+        return self
+
     @property
     def hash(self) -> str:
         """sha256 over all facts; equal cards in differently formatted files have equal hashes."""
@@ -178,18 +233,14 @@ class Card(Frozen):
 
 
 def read_card(path: Path) -> Card:
-    """The card in a TOML file; BenchError naming file and field where it is not one."""
+    """The card in a TOML file; BenchError naming file, line and field where it is not one."""
+    text = read_text(path, "card")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BenchError(f"No card at {path}. Name an existing .toml file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise BenchError(f"{path} cannot be read as TOML: {error}. Correct the file.") from error
-    try:
-        return Card.model_validate(content)
+        return Card.model_validate(parse_toml(path, text))
     except ValidationError as error:
+        wrong = faults(error, lambda place: toml_line(text, place))
         raise BenchError(
-            f"{path} is not a dataset card. {faults(error)}. Shipped cards show every field."
+            f"{path} is not a dataset card. {wrong}. docs/datasets.md shows a card with every field."
         ) from error
 
 
@@ -223,6 +274,15 @@ def list_cards(extra: Iterable[Path] = ()) -> list[Card]:
             )
         cards[card.name] = card
     return [cards[name] for name in sorted(cards)]
+
+
+def require_name(name: str) -> None:
+    """BenchError unless `name` may name a dataset: a path is none."""
+    if not NAME.fullmatch(name):
+        raise BenchError(
+            f"{name!r} names no dataset: names are lower-case letters, digits and '-'. `bench list "
+            "datasets` shows the known ones."
+        )
 
 
 def load_card(name: str, extra: Iterable[Path] = ()) -> Card:

@@ -1,7 +1,8 @@
 """Checking the files of each case and writing them in the prepared form."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -13,17 +14,10 @@ from bench.core.errors import BenchError
 from bench.core.threads import in_order
 from bench.data.audit.masks import MaskFacts, mask_facts
 from bench.data.layouts import CaseFiles, Match
-from bench.data.pixels import (
-    PixelError,
-    load,
-    orientation,
-    pixel_hash,
-    soft_pixels,
-    to_mask,
-    to_rgb,
-)
+from bench.data.pixels import PixelError, load, pixel_hash, soft_pixels, to_mask, to_rgb
 from bench.data.prepared import Case
 from bench.data.publisher import PublisherMetadata
+from bench.data.remarks import Header, image_remarks, mask_remarks, read_header
 
 Progress = Callable[[int, int], None]
 
@@ -33,13 +27,14 @@ class JoinedMask:
     """mask: the OR of a case's mask files, bool (H, W). files: how many were joined. dropped: a
     remark on each file that was not, because its size is not the image's. misfits: files of another
     size than the image, dropped or rescaled. soft: pixels with levels between background and
-    foreground."""
+    foreground. remarks: on the files that were joined."""
 
     mask: NDArray[np.bool_]
     files: int
     dropped: tuple[str, ...]
     misfits: int
     soft: int
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,8 +102,10 @@ class Writer:
         remarks += joined.dropped
         if self.rescale:
             remarks.append("mask brought to the image's size where it had another")
-        if orientation(image) != 1:
-            remarks.append(f"EXIF orientation {orientation(image)} not applied")
+        header, *masks = map(self._header, (files.image, *files.masks))
+        with _named(files.image):
+            rgb = to_rgb(image)
+        remarks += [*image_remarks(image, header, masks), *joined.remarks]
         return Case(
             id=files.case_id,
             image=name,
@@ -117,7 +114,7 @@ class Writer:
             class_=self.metadata.classes.get(files.case_id),
             width=image.width,
             height=image.height,
-            image_sha256=pixel_hash(to_rgb(image)),
+            image_sha256=pixel_hash(rgb),
             mask_sha256=pixel_hash(joined.mask),
             remarks=tuple(remarks),
             misfits=joined.misfits,
@@ -125,10 +122,12 @@ class Writer:
         )
 
     def _load(self, path: str) -> Image.Image:
-        try:
+        with _named(path):
             return load(self.match.files[path])
-        except PixelError as error:
-            raise PixelError(f"{path} {error}") from error
+
+    def _header(self, path: str) -> Header:
+        with _named(path):
+            return read_header(self.match.files[path])
 
     def _joined(self, files: CaseFiles, size: tuple[int, int]) -> JoinedMask:
         """The OR of the masks that have their image's size; PixelError where none has."""
@@ -148,7 +147,8 @@ class Writer:
         dropped = tuple(f"mask dropped: {why}" for why in misfits)
         other_sizes = sum(mask.size != size for mask in stored.values())
         soft = sum(soft_pixels(mask, self.rule) for mask in fitting.values())
-        return JoinedMask(joined, len(fitting), dropped, other_sizes, soft)
+        remarks = tuple(mask_remarks([*fitting.values()]))
+        return JoinedMask(joined, len(fitting), dropped, other_sizes, soft, remarks)
 
     def _fits(self, mask: Image.Image, size: tuple[int, int]) -> bool:
         if not self.rescale:
@@ -156,10 +156,17 @@ class Writer:
         return abs(mask.width * size[1] / (mask.height * size[0]) - 1) < 0.01
 
     def _foreground(self, path: str, mask: Image.Image) -> NDArray[np.bool_]:
-        try:
+        with _named(path):
             return to_mask(mask, self.rule)
-        except PixelError as error:
-            raise PixelError(f"{path} {error}") from error
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """A PixelError inside the block names the file."""
+    try:
+        yield
+    except PixelError as error:
+        raise PixelError(f"{path} {error}") from error
 
 
 def _resized(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

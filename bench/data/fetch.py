@@ -43,6 +43,11 @@ def fetch(card: Card, folder: Path, progress: Progress | None = None) -> list[Fe
     Raises BenchError for datasets given out on request only (saying how to ask), without network,
     for a refused or broken transfer, a wrong checksum, or a full disk.
     """
+    if card.access.kind == "local":
+        raise BenchError(
+            f"{card.title} lies on your own disk (access local). Run `bench data prepare {card.name} "
+            "--from FOLDER_OR_ZIP`."
+        )
     if card.access.kind == "request" or not card.access.files:
         raise BenchError(
             f"{card.title} cannot be downloaded by a program. {card.access.how} Page: "
@@ -121,7 +126,10 @@ class Resuming:
         have = self._have()
         headers = {"Accept-Encoding": "identity"}  # ranges count bytes as stored
         if have:
-            headers |= {"Range": f"bytes={have}-", "If-Range": self.tag.read_text()}
+            headers |= {
+                "Range": f"bytes={have}-",
+                "If-Range": self.tag.read_text(errors="replace").strip(),
+            }
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
             response.raise_for_status()
             if response.status_code != requests.codes.partial_content:

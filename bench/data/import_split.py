@@ -9,7 +9,6 @@ line;
 Names may carry folders and an image suffix.
 """
 
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from typing import Any
 from bench.core.disk import disk_errors
 from bench.core.errors import BenchError
 from bench.core.files import digest, file_digest, write_json
+from bench.core.reading import read_json, require_file
 from bench.core.safe_pickle import read_pickle
+from bench.data.cards import require_name
 from bench.data.layouts import some
 from bench.data.metadata import case_name, read_lines
 from bench.data.prepared import IMPORTED, Imported, read_records
@@ -69,6 +70,7 @@ def import_split(
     executable pickle instructions, names in two lists, foreign names, or no usable train or test
     name.
     """
+    require_name(name)
     known = {case.id for case in read_records(data_root / name).cases}
     lists = read_lists(file)
     _refuse_repeats(file, lists)
@@ -114,23 +116,15 @@ def read_lists(file: Path) -> Lists:
     """Subset -> case names of a file in one of the known forms; BenchError otherwise."""
     if file.is_dir():
         return _from_folder(file)
-    if not file.exists():
-        raise BenchError(f"{file} does not exist. Name the list's file.")
+    require_file(file, "list")
     suffix = file.suffix.lower()
     if suffix in (".pkl", ".pickle"):
         return _from_nested(file, read_pickle(file))
     if suffix == ".json":
-        return _from_nested(file, _read_json(file))
+        return _from_nested(file, read_json(file, "list"))
     if suffix in (".txt", ".tsv", ".csv", ".lst"):
         return _from_text(file, read_lines(file))
     raise BenchError(f"{file} is of no known kind. Known: .pkl, .json, .txt, .tsv, .csv.")
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise BenchError(f"{file} is not JSON: {error}. Correct the file.") from error
 
 
 def _from_nested(file: Path, content: Any) -> Lists:

@@ -4,17 +4,15 @@ import csv
 from pathlib import Path, PurePosixPath
 
 from bench.core.errors import BenchError
+from bench.core.reading import read_text
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 def read_lines(path: Path) -> list[str]:
     """Non-blank lines, whatever ends them (CR alone, LF, both), without blanks around them."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BenchError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    lines = read_text(path, "table or list").splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -28,9 +26,12 @@ def read_table(path: Path) -> list[dict[str, str]]:
     if not lines:
         raise BenchError(f"{path} is empty. Get the table from the publisher again.")
     separator = "\t" if "\t" in lines[0] else ","
-    header, *rows = (
-        [cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)
-    )
+    try:
+        header, *rows = (
+            [cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)
+        )
+    except csv.Error as error:
+        raise BenchError(f"{path} is no table: {error}. Correct the file.") from error
     table = []
     for number, row in enumerate(rows, start=2):
         cells = row[1:] if len(row) == len(header) + 1 else row

@@ -1,7 +1,7 @@
 """The meaning of the pixels of image files and mask files.
 
-Files are taken as stored: an EXIF orientation is not applied, because masks are drawn on the
-stored grid and carry none.
+An EXIF orientation is applied, to images and masks alike, each file by its own tag: viewers and
+most labelling tools show the turned picture, and masks drawn there carry no tag.
 """
 
 import hashlib
@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from bench.protocols import Resize
 
 VERSION = 1
 """Raised whenever the same file could come out as other pixels; part of every content hash."""
 
-_UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 _WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 
@@ -26,20 +26,24 @@ class PixelError(Exception):
 
 
 def load(path: Path) -> Image.Image:
-    """The decoded image; PixelError when it is truncated, damaged or no image."""
+    """The decoded image, turned as its EXIF orientation says; PixelError when it is truncated,
+    damaged, no image, or no regular file (a pipe would wait for ever)."""
+    if path.exists() and not path.is_file():
+        raise PixelError("is a folder, a pipe or a device, and no image file")
     try:
         with Image.open(path) as image:
             image.load()
-            return image
+            return ImageOps.exif_transpose(image) if orientation(image) != 1 else image
     except FileNotFoundError as error:
         raise PixelError("does not exist") from error
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise PixelError(f"cannot be decoded ({error}); it is truncated or no image") from error
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 when there is none."""
-    return int(image.getexif().get(0x0112, 1))
+    """The EXIF orientation, 1 to 8; 1 where there is none that EXIF defines."""
+    found = image.getexif().get(0x0112, 1)
+    return found if found in range(1, 9) else 1
 
 
 def to_rgb(image: Image.Image) -> NDArray[np.uint8]:

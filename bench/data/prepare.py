@@ -28,6 +28,7 @@ from bench.data.prepared import (
     status,
 )
 from bench.data.publisher import PublisherMetadata, read_publisher_metadata
+from bench.data.remarks import ADVICE
 
 __all__ = ["CaseIndex", "PrepareReport", "prepare", "read_index", "status"]
 
@@ -41,6 +42,7 @@ class PrepareReport:
     joined: cases with several masks. empty: cases whose mask has no foreground.
     dropped: (case, which of its masks was left out, because its size is not the image's).
     left_out: (case, reason). grouped: cases with a known patient or lesion (`unit`), of `groups`.
+    group_sizes: name of each -> how many cases it has.
     remarks: equal images and odd masks, as the cheap parts of an audit find them.
     warnings: what a user should look at; `lines` prints them first.
     """
@@ -59,6 +61,7 @@ class PrepareReport:
     unit: str
     groups: int
     grouped: int
+    group_sizes: dict[str, int]
     content_hash: str
     remarks: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -81,8 +84,11 @@ class PrepareReport:
         reasons = Counter(reason for _, reason in self.left_out)
         lines += [f"left out {count} case(s): {reason}" for reason, count in reasons.items()]
         if self.grouped:
+            largest = sorted(self.group_sizes.items(), key=lambda group: (-group[1], group[0]))
+            sizes = some([f"{name} {count}" for name, count in largest], 5)
             lines.append(
-                f"groups: {self.groups} {self.unit}s, known for {self.grouped} of {self.cases}"
+                f"groups: {self.groups} {self.unit}s, known for {self.grouped} of {self.cases}, "
+                f"the largest first: {sizes}"
             )
         lines += [f"remark: {remark}" for remark in self.remarks]
         return lines
@@ -124,7 +130,7 @@ def prepare(
         written = writer.write_all(kept, workers, progress)
         report = _report(card, writer, written, tuple(left_out))
         warnings = _warnings(card, match, report, include_all)
-        warnings += [*metadata.warnings, *_turned(written), *_shrunk(card, written)]
+        warnings += [*metadata.warnings, *_remarked(written), *_shrunk(card, written)]
         report = replace(report, warnings=tuple(warnings))
         _write_index(card, report, written)
         return _publish(report, workspace, data_root / card.name)
@@ -177,6 +183,7 @@ def _report(
     cases = [one.case for one in written]
     masks = odd_masks({one.case.id: one.facts for one in written}, LIMITS)
     exact = exact_duplicates(cases, {*masks.empty, *masks.full})
+    groups = _count(case.group for case in cases)
     return PrepareReport(
         dataset=card.name,
         folder=writer.folder,
@@ -189,9 +196,10 @@ def _report(
         empty=masks.empty,
         dropped=tuple((one.case.id, why) for one in written for why in one.dropped),
         left_out=left_out,
-        unit=card.groups.unit if card.groups else "",
-        groups=len({case.group for case in cases if case.group}),
+        unit=card.groups.unit if card.groups else "group",
+        groups=len(groups),
         grouped=sum(case.group is not None for case in cases),
+        group_sizes=groups,
         content_hash=content_hash(cases),
         remarks=(*exact_lines(exact), *mask_lines(masks, LIMITS)),
         warnings=(),
@@ -249,13 +257,21 @@ def _shrunk(card: Card, written: list[WrittenCase]) -> list[str]:
     return [warning] if (width, height) != wanted else []
 
 
-def _turned(written: list[WrittenCase]) -> list[str]:
-    turned = [one.case.id for one in written if any("EXIF" in text for text in one.case.remarks)]
-    warning = (
-        f"{len(turned)} image(s) carry an EXIF orientation, which is not applied because masks "
-        f"carry none: {some(turned, 3)}; look at one with its mask"
-    )
-    return [warning] if turned else []
+def _remarked(written: list[WrittenCase]) -> list[str]:
+    """A warning per kind of remark that a user should act on, and on ids that look alike."""
+    warnings = []
+    for remark, advice in ADVICE.items():
+        cases = [one.case.id for one in written if remark in one.case.remarks]
+        if cases:
+            warnings.append(f"{len(cases)} case(s): {remark}; {advice}: {some(cases, 3)}")
+    folded = Counter(one.case.id.casefold() for one in written)
+    alike = [one.case.id for one in written if folded[one.case.id.casefold()] > 1]
+    if alike:
+        warnings.append(
+            f"{len(alike)} case ids differ in upper and lower case only: {some(alike, 4)}; are they "
+            "copies? On a disk that ignores case one would overwrite the other"
+        )
+    return warnings
 
 
 def _write_index(card: Card, report: PrepareReport, written: list[WrittenCase]) -> None:

@@ -15,6 +15,7 @@ from pydantic import AliasChoices, Field, ValidationError
 from bench.core.errors import BenchError
 from bench.core.files import digest
 from bench.core.frozen import Frozen
+from bench.core.reading import require_file
 from bench.data.audit.manifest import Manifest, read_manifest
 from bench.data.cards import Card
 from bench.data.pixels import VERSION
@@ -124,6 +125,8 @@ def read_records(folder: Path) -> Index:
     of its cases: results are stored under that hash.
     """
     path = folder / INDEX
+    if path.exists():
+        require_file(path, "index of a prepared dataset")
     try:
         index = Index.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
@@ -141,6 +144,10 @@ def read_records(folder: Path) -> Index:
             f"{path} was edited: its content hash {index.content_hash[:12]}... is not that of its "
             "cases. Prepare the dataset again; do not edit the file."
         )
+    if index.format != FORMAT or len({case.id for case in index.cases}) < len(index.cases):
+        raise BenchError(
+            f"{path} is of another version or names a case twice. Prepare the dataset again."
+        )
     return index
 
 
@@ -155,10 +162,13 @@ def read_imported(folder: Path) -> Imported | None:
     path = folder / IMPORTED
     if not path.exists():
         return None
+    require_file(path, "imported split")
     try:
         return Imported.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise BenchError(f"{path} is damaged. Import the split again.") from error
+        raise BenchError(
+            f"{path} is damaged. Import the split again: `bench data import-split {folder.name} FILE`."
+        ) from error
 
 
 def read_index(folder: Path) -> CaseIndex:
@@ -171,7 +181,16 @@ def read_index(folder: Path) -> CaseIndex:
 def case_index(
     index: Index, imported: Imported | None = None, manifest: Manifest | None = None
 ) -> CaseIndex:
-    """The cases of `index.json` as splits take them."""
+    """The cases of `index.json` as splits take them; BenchError for an imported split that names
+    another case, or one case twice."""
+    if imported is not None:
+        names = [*imported.train, *imported.val, *imported.test]
+        if len(set(names)) < len(names) or not set(names) <= {case.id for case in index.cases}:
+            raise BenchError(
+                f"The imported split of {index.dataset} was edited: it names a case twice, or one "
+                "that is not prepared. Import the split again: `bench data import-split "
+                f"{index.dataset} FILE`."
+            )
     component_of = manifest.component_of if manifest else {}
     return CaseIndex(
         dataset=index.dataset,
@@ -228,8 +247,9 @@ def _status(data_root: Path | None, card: Card) -> Status:
     if data_root is None or not (data_root / card.name / INDEX).exists():
         verb = "fetch" if card.access.files else "prepare"
         step = f"bench data {verb} {card.name}" + (
-            "" if card.access.files else f" --from FOLDER_OR_ZIP ({card.access.page})"
+            "" if card.access.files else " --from FOLDER_OR_ZIP"
         )
+        step += f" ({card.access.page})" if card.access.page and not card.access.files else ""
         return Status(card.name, card.title, "missing", expected=expected, next_step=step)
     again = f"bench data prepare {card.name} --from FOLDER_OR_ZIP"
     try:

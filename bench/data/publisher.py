@@ -1,11 +1,13 @@
 """The publisher's own tables and lists of the cases: patient or lesion, class, split."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from bench.core.errors import BenchError
 from bench.data.cards import Card, Groups
 from bench.data.layouts import Match, some
 from bench.data.metadata import case_name, column, read_lines, read_table
+from bench.data.splits import is_side
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,30 @@ def read_publisher_metadata(card: Card, match: Match) -> PublisherMetadata:
     """
     groups, classes, no_groups = _groups(card, match)
     splits, no_splits = _splits(card, match)
-    splits |= {c.case_id: c.published_split for c in match.cases if c.published_split}
-    classes |= {case.case_id: case.class_ for case in match.cases if case.class_}
-    return PublisherMetadata(groups, classes, splits, (*no_groups, *no_splits))
+    own, words, no_side = _from_paths(match)
+    groups |= {case.case_id: case.group for case in match.cases if case.group}
+    classes |= words | {case.case_id: case.class_ for case in match.cases if case.class_}
+    return PublisherMetadata(groups, classes, splits | own, (*no_groups, *no_splits, *no_side))
+
+
+def _from_paths(match: Match) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """(split by case, class by case, warnings) of the words that paths have where a card captures a
+    published split.
+
+    Only train, val and what starts with "test" are sides of a split: folders are as often named by
+    class, and a case on no side would be used nowhere.
+    """
+    named = {case.case_id: case.published_split for case in match.cases if case.published_split}
+    splits = {case_id: word for case_id, word in named.items() if is_side(word)}
+    words = {case_id: word for case_id, word in named.items() if not is_side(word)}
+    if not words:
+        return splits, {}, []
+    seen = ", ".join(f"{word} {n}" for word, n in sorted(Counter(words.values()).items()))
+    warning = (
+        f"the words where the card expects a split are no sides of one and count as classes: {seen}. "
+        "Sides are train, val and test"
+    )
+    return splits, words, [warning]
 
 
 def _groups(card: Card, match: Match) -> tuple[dict[str, str], dict[str, str], list[str]]:

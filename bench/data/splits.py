@@ -105,6 +105,11 @@ def _first_available(index: CaseIndex, scheme: str) -> str:
     )
 
 
+def is_side(word: str) -> bool:
+    """Whether a published split of that name is one that `published` uses: train, val, test, testA..."""
+    return word in ("train", "val") or word.startswith("test")
+
+
 def _published(index: CaseIndex, seed: int) -> Sides:
     sides = dict(zip(index.case_ids, index.published_splits, strict=True))
     train = {case for case, side in sides.items() if side == "train"}

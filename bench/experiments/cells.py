@@ -4,7 +4,7 @@ A *request* says what a matrix asks for, in the user's words. A *record* (`cell.
 the cell's coordinates, a digest of everything that decided its numbers, and checksums of its files.
 """
 
-import json
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,12 +13,15 @@ from pydantic import ValidationError
 
 from bench.core.errors import BenchError, faults
 from bench.core.files import digest, file_digest, write_json, write_with
-from bench.core.frozen import Frozen
+from bench.core.frozen import FileName, Frozen
+from bench.core.reading import parse_json, read_text
 from bench.experiments.facts import DataFacts
 from bench.protocols import Profile, Protocol, Selection
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger("bench")
 
 FORMAT = 2
 RECORD, WEIGHTS, HISTORY = "cell.json", "weights.safetensors", "history.parquet"
@@ -88,11 +91,11 @@ class CellKey(Frozen):
     changed: dict[str, Any]
     tokenizer: TokenizerKey | None
     train: str
-    protocol: str
+    protocol: FileName
     selection: Selection
     recipe: str
     seed: int
-    profile: str
+    profile: FileName
     epochs: int
     image_size: int
 
@@ -163,21 +166,24 @@ class CellRecord(Frozen):
 
         Raises BenchError when the file is not the one that the record was written with.
         """
-        import pandas as pd  # late: planning a run reads records only
-
         file = self.scores_file(dataset, subset)
         self._require(file, self.tests[f"{dataset}-{subset}"].scores)
-        return pd.read_parquet(file)
+        rows = _read_frame(file)
+        for name in ("dsc", "iou"):
+            if name not in rows or not rows[name].between(0, 1).all():  # NaN is outside
+                raise BenchError(
+                    f"{file} has a {name} outside 0 to 1. Delete the folder of cell {self.id} and run "
+                    "its matrix again."
+                )
+        return rows
 
     def history(self) -> "pd.DataFrame":
         """One row per epoch: epoch, lr, loss and its terms, val_dsc, test_dsc, the score of another
         selection metric (test_soft_dice), seconds."""
         assert self.folder is not None
-        import pandas as pd
-
         file = self.folder / HISTORY
-        self._require(file, self.files[HISTORY])
-        return pd.read_parquet(file)
+        self._require(file, self.files.get(HISTORY, ""))
+        return _read_frame(file)
 
     def _require(self, file: Path, checksum: str) -> None:
         if not file.is_file() or file_digest(file) != checksum:
@@ -203,10 +209,21 @@ def load_cells(folder: Path) -> list[CellRecord]:
     return [load_cell(file) for file in sorted(folder.glob(f"*/{RECORD}"))]
 
 
+def readable_cells(folder: Path) -> list[CellRecord]:
+    """As `load_cells`, where a damaged record costs its own cell alone: it is named in a warning."""
+    records = []
+    for file in sorted(folder.glob(f"*/{RECORD}")):
+        try:
+            records.append(load_cell(file))
+        except BenchError as error:
+            logger.warning("%s", error)
+    return records
+
+
 def load_cell(file: Path) -> CellRecord:
-    """One record from its `cell.json`."""
+    """One record from its `cell.json`; BenchError when it is damaged or of another format."""
     try:
-        content = json.loads(file.read_text())
+        content = parse_json(read_text(file, "cell record"))
         if isinstance(content, dict) and content.get("format") == 1:
             raise BenchError(
                 f"{file} is a record of format 1, which stored no predictions and whose digests "
@@ -220,6 +237,15 @@ def load_cell(file: Path) -> CellRecord:
             f"{file} is no cell record of format {FORMAT}: {why}. Delete its folder and run the "
             "cell again."
         ) from error
+
+
+def _read_frame(file: Path) -> "pd.DataFrame":
+    import pandas as pd  # late: planning a run reads records only
+
+    try:
+        return pd.read_parquet(file)
+    except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
+        raise BenchError(f"{file} is no Parquet file: {error}. Run the cell again.") from error
 
 
 def write_frame(file: Path, frame: "pd.DataFrame") -> str:

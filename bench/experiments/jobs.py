@@ -4,6 +4,7 @@ Each operation takes a job and a callback for progress and returns the job's las
 imported by the operations that need it: scoring stored predictions does without.
 """
 
+import json
 import logging
 import shutil
 import tempfile
@@ -102,6 +103,7 @@ def train_job(job: Job, report: Report) -> Finished:
         started, clock = now(), time.monotonic()
         context = _context(job)
         begin(folder, _attempt(job, context))
+        _set_aside_damaged_state(folder / "resume" / "state.safetensors")
         trained = context.train(report)
         history = write_frame(folder / HISTORY, pd.DataFrame(trained.history))
         files = {HISTORY: history, WEIGHTS: context.store_weights()}
@@ -124,6 +126,20 @@ def train_job(job: Job, report: Report) -> Finished:
         record.write(folder)
         shutil.rmtree(folder / "resume", ignore_errors=True)
         return Finished(dsc={label: dsc for label, (_, dsc) in tests.items()})
+
+
+def _set_aside_damaged_state(state: Path) -> None:
+    """Keep a state of an earlier attempt that cannot be read aside: the cell trains from its start."""
+    from safetensors import SafetensorError, safe_open
+
+    if not state.exists():
+        return
+    try:
+        with safe_open(state, "np") as file:
+            json.loads(file.metadata()["state"])["pairs"]
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        kept = set_aside(state).name
+        logger.warning("%s cannot be resumed from (%s); kept as %s", state, error, kept)
 
 
 def test_job(job: Job, report: Report) -> Finished:

@@ -1,7 +1,7 @@
 """Matrices: declarative files that expand into cell requests and name the tables they fill."""
 
 import itertools
-import tomllib
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -9,12 +9,15 @@ from typing import Any, Literal, Self
 from pydantic import ValidationError, model_validator
 
 from bench.core.errors import BenchError, faults, unknown_name
-from bench.core.frozen import Frozen
+from bench.core.frozen import FileName, Frozen
 from bench.core.paths import PACKAGE
+from bench.core.reading import parse_toml, read_text, toml_line
 from bench.experiments.cells import CellRequest, TestSet, merge_requests
 from bench.protocols import Profile, Protocol
 
 FOLDER = PACKAGE / "matrices"
+
+MAX_CELLS = 20_000  # the paper's matrix has 76 per seed
 
 
 class CellBlock(Frozen):
@@ -49,7 +52,7 @@ class TableBlock(Frozen):
 
     kind: methods (a row per method, scores on `datasets`), cross-domain (the same on `pairs` of
     training and test dataset), parameters (counts per method), or ablation (a row per variant of
-    one method).
+    one method). name: of its files.
 
     Of an ablation: `method`, and what `varies`: names of settings, or "tokenizer". headers: those of
     the leading words; footnotes_at: the one that a row's footnotes follow, by default the first.
@@ -61,7 +64,7 @@ class TableBlock(Frozen):
     rows. These three are the matrix file's where the table states none.
     """
 
-    name: str
+    name: FileName
     caption: str
     kind: Literal["methods", "parameters", "cross-domain", "ablation"]
     datasets: tuple[str, ...] = ()
@@ -147,25 +150,38 @@ def matrix_names() -> list[str]:
 
 def get_matrix(name: str) -> Matrix:
     """A shipped matrix by name, or one's own by its file's path (ending in .toml)."""
+    return _read(_file(name))
+
+
+def _file(name: str) -> Path:
+    """The file of a matrix; BenchError where there is none."""
     if name.endswith(".toml"):
         file = Path(name)
         if not file.is_file():
             raise BenchError(f"No matrix file {name!r}. Give a path that exists, or a name.")
-    else:
-        if name not in matrix_names():
-            raise unknown_name("matrix", name, matrix_names(), "Or give the path of a .toml file.")
-        file = FOLDER / f"{name}.toml"
-    return _read(file, file.stem)
+        return file
+    if name not in matrix_names():
+        raise unknown_name("matrix", name, matrix_names(), "Or give the path of a .toml file.")
+    return FOLDER / f"{name}.toml"
 
 
-def _read(file: Path, name: str) -> Matrix:
+def _read(file: Path, including: tuple[Path, ...] = ()) -> Matrix:
+    """The matrix in a file. including: the files that led here, each by an `include`."""
+    if file.resolve() in including:
+        raise BenchError(f"Matrix file {file.name} includes itself. Take it out of `include`.")
+    text = read_text(file, "matrix file")
+    content = parse_toml(file, text)
+    includes = content.pop("include", [])
+    if not isinstance(includes, list) or not all(isinstance(name, str) for name in includes):
+        raise BenchError(f"Matrix file {file.name}: include is a list of names. Write it so.")
+    included = [_read(_file(name), (*including, file.resolve())) for name in includes]
     try:
-        content = tomllib.loads(file.read_text())
-        included = [get_matrix(other) for other in content.pop("include", [])]
-        own = Matrix(name=name, **content)
-    except (tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
-        why = faults(error) if isinstance(error, ValidationError) else error
-        raise BenchError(f"Matrix file {file.name} cannot be used: {why}") from error
+        own = Matrix.model_validate({**content, "name": file.stem})
+    except ValidationError as error:
+        why = faults(error, lambda place: toml_line(text, place))
+        raise BenchError(
+            f"Matrix file {file.name} cannot be used: {why}. docs/datasets.md shows a matrix."
+        ) from error
     return _joined(own, included)
 
 
@@ -249,8 +265,9 @@ def expand(
     """The matrix's cells under the overrides, each training once with all its test sets.
 
     Their profile holds the precision that applies: the overrides', else the protocol's, else its own.
-    Raises BenchError when the overrides leave nothing.
+    Raises BenchError when the overrides leave nothing, and above MAX_CELLS.
     """
+    _refuse_too_many(matrix, overrides)
     precision = overrides.precision or protocol.precision or profile.precision
     profile = profile.model_copy(update={"precision": precision})
     requests = [
@@ -275,10 +292,28 @@ def expand(
     ]
     if not requests:
         raise BenchError(
-            f"Matrix {matrix.name!r} has no cell for these overrides. It trains on "
-            f"{', '.join(sorted({t for b in matrix.cells for t in b.train}))}."
+            f"Matrix {matrix.name!r} has no cell for these overrides"
+            + (f" (--datasets {','.join(overrides.datasets)})" if overrides.datasets else "")
+            + f". It trains on {', '.join(sorted({t for b in matrix.cells for t in b.train}))}."
         )
     return merge_requests(requests)
+
+
+def _refuse_too_many(matrix: Matrix, overrides: Overrides) -> None:
+    """BenchError before a product is expanded that nobody could run."""
+    count = sum(
+        len(overrides.methods or block.methods)
+        * len(block.train)
+        * len(block.tokenizers)
+        * math.prod(map(len, block.settings.values()))
+        * len(overrides.seeds)
+        for block in matrix.cells
+    )
+    if count > MAX_CELLS:
+        raise BenchError(
+            f"Matrix {matrix.name!r} expands to {count} cells; at most {MAX_CELLS} are planned at a "
+            "time. Name fewer values, or split the file."
+        )
 
 
 def _test_sets(

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from bench.core.errors import BenchError
-from bench.core.files import write_with
+from bench.core.files import file_digest, write_with
 from bench.data.pixels import PixelError, load, resized_image, to_rgb
 from bench.experiments.cells import RECORD, WEIGHTS, CellRequest, load_cell
 from bench.experiments.context import built
@@ -36,15 +37,27 @@ def segment_files(folder: Path, images: Iterable[Path], out: Path, device: str) 
     record = load_cell(folder / RECORD)
     if record.status != "done":
         raise BenchError(f"Cell {record.id} {record.status}; run it again before predicting.")
+    weights = folder / WEIGHTS
+    if not weights.is_file() or file_digest(weights) != record.files.get(WEIGHTS):
+        raise BenchError(
+            f"{weights} is missing or was changed since cell {record.id} was stored. Run the cell's "
+            "matrix again."
+        )
     files = list(images)
     if len({file.stem for file in files}) < len(files):
         raise BenchError("Two images share a name, so their masks would. Segment them apart.")
     pictures = [_read(file) for file in files]
-    request = CellRequest.model_validate(record.provenance["request"])
-    spec, settings, resolution = resolve(request, record.provenance["split"]["train"])
-    engine = Engine(torch.device(device), record.provenance["precision"])
+    try:
+        request = CellRequest.model_validate(record.provenance["request"])
+        train_cases, precision = record.provenance["split"]["train"], record.provenance["precision"]
+    except (ValidationError, LookupError, TypeError) as error:
+        raise BenchError(
+            f"{folder / RECORD} does not say how cell {record.id} was trained. Run its matrix again."
+        ) from error
+    spec, settings, resolution = resolve(request, train_cases)
+    engine = Engine(torch.device(device), precision)
     method, _ = built(request, spec, settings, resolution, engine, load_weights=False)
-    load_own_state(method, load_file(folder / WEIGHTS))
+    load_own_state(method, load_file(weights))
     size = resolution.network_size
     for file, picture in zip(files, pictures, strict=True):
         small = resized_image(np.asarray(picture), size, request.protocol.resize)

@@ -3,18 +3,20 @@
 This is the one place that decides whether a cell is done.
 """
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bench.core.files import digest, file_digest
+from bench.core.errors import BenchError
+from bench.core.files import digest, file_digest, set_aside
 from bench.experiments.attempts import asked_for, epochs_done, unfinished
 from bench.experiments.cells import (
     CellRecord,
     CellRequest,
     TestSet,
     load_cell,
-    load_cells,
+    readable_cells,
 )
 from bench.experiments.code_digest import resolving_code
 from bench.experiments.identity import (
@@ -29,6 +31,8 @@ from bench.experiments.predictions import predictions_file
 from bench.experiments.sources import Sources
 from bench.recipes import Recipe
 from bench.registry import source_file
+
+logger = logging.getLogger("bench")
 
 TestWork = Literal["done", "score", "predict"]
 """What a test set of a trained cell needs: nothing, scores of its stored predictions, or
@@ -67,7 +71,7 @@ class CellStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.records = {record.id: record for record in load_cells(folder)}
+        self.records = {record.id: record for record in readable_cells(folder)}
         self._by_request: dict[str, list[CellRecord]] = {}
         for record in self.records.values():
             self._by_request.setdefault(record.request, []).append(record)
@@ -104,11 +108,18 @@ class CellStore:
 
 
 def reload(folder: Path) -> CellRecord | None:
-    """A cell's record if it is done by now; read under the cell's lock."""
+    """A cell's record if it is done by now; read under the cell's lock.
+
+    A damaged record is set aside: the cell trains again.
+    """
     file = folder / "cell.json"
-    if not file.is_file():
+    if not file.exists():
         return None
-    record = load_cell(file)
+    try:
+        record = load_cell(file)
+    except BenchError as error:
+        logger.warning("%s It is kept as %s.", error, set_aside(file).name)
+        return None
     return record if record.status == "done" else None
 
 

@@ -7,15 +7,17 @@ places, so a number is never quoted without its edition.
 
 import csv
 import itertools
-import tomllib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.core.errors import BenchError, unknown_name
+from pydantic import ValidationError
+
+from bench.core.errors import BenchError, faults, unknown_name
 from bench.core.frozen import Frozen
 from bench.core.paths import shipped
+from bench.core.reading import read_text, read_toml
 from bench.experiments.matrices import TableBlock
 
 PublishedMetric = Literal["params_m", "dsc", "iou", "hd95"]
@@ -138,10 +140,17 @@ def load_edition(name: str) -> Edition:
         if name not in edition_names():
             raise unknown_name("edition of published numbers", name, edition_names())
         file = shipped("published") / f"{name}.toml"
-    facts = tomllib.loads(file.read_text(encoding="utf-8"))
-    with file.with_suffix(".csv").open(encoding="utf-8", newline="") as lines:
-        numbers = tuple(_number(row) for row in csv.DictReader(lines))
-    return Edition(name=name, numbers=numbers, **facts)
+    facts = read_toml(file, "edition file")
+    rows = csv.DictReader(read_text(file.with_suffix(".csv"), "edition table").splitlines())
+    try:
+        return Edition.model_validate({**facts, "name": name, "numbers": [*map(_number, rows)]})
+    except ValidationError as error:
+        raise BenchError(f"Edition {file.name} cannot be used: {faults(error)}.") from error
+    except (KeyError, TypeError, AttributeError, csv.Error) as error:
+        raise BenchError(
+            f"{file.with_suffix('.csv')} is no table of printed numbers ({error!r}). The shipped "
+            "ones in results/published/ show every column."
+        ) from error
 
 
 def require_editions(tables: Iterable[TableBlock]) -> None:

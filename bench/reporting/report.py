@@ -1,5 +1,6 @@
 """Tables and figures of a matrix, rebuilt from stored cells; imports no torch."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from bench.core.errors import BenchError
 from bench.data.cards import list_cards
-from bench.experiments.cells import CellRecord, load_cell, load_cells
+from bench.experiments.cells import CellRecord, load_cell, readable_cells
 from bench.experiments.matrices import Matrix
 from bench.experiments.runner import Task
 from bench.reporting.frame import ScoreIndex, scores_of
@@ -33,6 +34,8 @@ from bench.reporting.tables import (
 )
 from bench.reporting.tables.narrowing import EVERYTHING, Narrowing, effective, left_out, reportable
 from bench.reporting.tables.table import Grid
+
+logger = logging.getLogger("bench")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def of_run(
     missing = [Missing.of(task.request, _one_line(task.reason or "not run")) for task in absent]
     view = replace(view, subset=tasks[0].request.protocol.external_subset)
     key = comparison_key(cells[0])
-    stored = [cell for cell in load_cells(out / "cells") if comparison_key(cell) == key]
+    stored = [cell for cell in readable_cells(out / "cells") if comparison_key(cell) == key]
     return _produce(matrix, cells, stored, missing, out, view, console)
 
 
@@ -97,7 +100,7 @@ def chosen_groups(
 ) -> list[tuple[list[CellRecord], list[CellRecord]]]:
     """(cells that were asked for, all stored cells) of each comparison key that passes the filters;
     raises as `rebuild`."""
-    stored = load_cells(out / "cells")
+    stored = readable_cells(out / "cells")
     groups = comparable_groups(select(stored, **filters))  # type: ignore[arg-type]
     found = [([c for c in cells if asked.takes(c)], cells) for cells in groups.values()]
     found = [(cells, every) for cells, every in found if cells]
@@ -121,7 +124,7 @@ def _produce(
 ) -> list[Path]:
     """stored: all cells of the comparison key."""
     titles = {card.name: card.title for card in list_cards()}
-    scores = ScoreIndex(scores_of(cells))
+    cells, scores = _scored(cells)
     stored = reportable(matrix.tables, stored, view.subset)
     narrowed = effective(view.asked, matrix, stored, cells)
     matrix = matrix.model_copy(update={"tables": tuple(narrowed.blocks(matrix.tables))})
@@ -161,7 +164,8 @@ def _produce(
         suffix=narrowed.suffix,
         narrowed=narrowed.words,
     )
-    console.print(f"{len(files)} files in {out / 'tables' / folder} and {out / 'figures' / folder}")
+    text = f"{len(files)} files in {out / 'tables' / folder} and {out / 'figures' / folder}"
+    console.print(text, markup=False)
     return files
 
 
@@ -182,6 +186,27 @@ def _captioned(table: Table, narrowed: Narrowing) -> Table:
     if not narrowed.words:
         return table
     return replace(table, caption=f"{table.caption} (a part: {narrowed.words})")
+
+
+def _scored(cells: Sequence[CellRecord]) -> tuple[Sequence[CellRecord], ScoreIndex]:
+    """The cells and their scores. A damaged score file costs its own test set and no other row: it
+    is named in a warning and taken out of its record."""
+    try:
+        return cells, ScoreIndex(scores_of(cells))
+    except BenchError:
+        cells = [_without_damaged_tests(cell) for cell in cells]
+        return cells, ScoreIndex(scores_of(cells))
+
+
+def _without_damaged_tests(cell: CellRecord) -> CellRecord:
+    tests = dict(cell.tests)
+    for label in cell.tests:
+        try:
+            scores_of([cell.model_copy(update={"tests": {label: tests[label]}})])
+        except BenchError as error:
+            logger.warning("%s", error)
+            del tests[label]
+    return cell.model_copy(update={"tests": tests})
 
 
 def report_folder(key: ComparisonKey, grid: Grid) -> str:

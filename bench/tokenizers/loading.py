@@ -4,7 +4,6 @@ A checkpoint is either in diffusers' layout or in that of latent diffusion (Romb
 bare or under `first_stage_model.`; the single file that the GMS authors give out is the latter.
 """
 
-import json
 import pickle
 import re
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.core.errors import BenchError
+from bench.core.reading import parse_json, read_text
 from bench.tokenizers.autoencoders import WRAPPERS
 from bench.tokenizers.base import FrozenTokenizer
 from bench.tokenizers.spec import CONFIG, TokenizerSpec
@@ -59,8 +59,8 @@ def _config(
 def _read_config(file: Path) -> dict[str, Any]:
     """A config.json; BenchError naming the file where it is damaged."""
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # of JSON or of UTF-8
+        config = parse_json(read_text(file, "tokenizer's config"))
+    except ValueError as error:
         raise BenchError(f"{file} is no JSON: {error}. {AGAIN}") from error
     if not isinstance(config, dict):
         raise BenchError(f"{file} holds a {type(config).__name__}, not an object. {AGAIN}")

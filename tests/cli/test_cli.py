@@ -81,7 +81,7 @@ def test_an_option_that_a_description_would_not_read_is_refused(refused, words):
 def test_a_profile_of_ones_own_is_explained_field_by_field(refused, tmp_path):
     (tmp_path / "own.toml").write_text('[tiny]\ntitle = "tiny"\nphantoms = true\nimage_size = 8\n')
     words = refused(*RUN, "--profile", "own.toml:tiny")
-    assert "own.toml, [tiny] is no profile: image_size=8: Input should be greater" in words
+    assert "own.toml, [tiny] is no profile: line 4, image_size=8: Input should be greater" in words
     assert "precision: Field required" in words
 
 

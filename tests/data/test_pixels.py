@@ -1,5 +1,7 @@
 """The meaning of pixels: literal mask files under both rules, images of every mode, hashes."""
 
+import os
+
 import numpy as np
 import pytest
 from data_doubles import picture
@@ -177,7 +179,30 @@ def test_orientation_is_1_where_there_is_none(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     picture(1).save(tmp_path / "a.jpg", exif=exif)
-    assert orientation(load(tmp_path / "a.jpg")) == 6
+    assert orientation(Image.open(tmp_path / "a.jpg")) == 6
+    exif[0x0112] = 9
+    picture(1).save(tmp_path / "a.jpg", exif=exif)
+    assert orientation(Image.open(tmp_path / "a.jpg")) == 1
+
+
+@pytest.mark.parametrize("number, corner", [(1, "top left"), (3, "bottom right"), (6, "top right")])
+def test_a_file_is_turned_as_its_orientation_says(tmp_path, number, corner):
+    """The stored picture is white at its top left alone."""
+    exif = Image.Exif()
+    exif[0x0112] = number
+    stored = np.zeros((4, 6), np.uint8)
+    stored[0, 0] = 255
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    turned = np.asarray(load(tmp_path / "a.png"))
+    assert turned.shape == ((6, 4) if number == 6 else (4, 6))
+    row, column = np.argwhere(turned == 255)[0]
+    assert corner == f"{'bottom' if row else 'top'} {'right' if column else 'left'}"
+
+
+def test_a_pipe_is_no_image(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(PixelError, match="a pipe or a device"):
+        load(tmp_path / "a.png")
 
 
 # Bits and hashes

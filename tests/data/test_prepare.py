@@ -16,8 +16,9 @@ from data_doubles import SHARED, busi, glas, make_busi, make_glas, picture, squa
 from PIL import Image
 
 from bench.core.errors import BenchError
-from bench.data import archives, case_files
-from bench.data.cards import load_card
+from bench.data import archives, case_files, layouts
+from bench.data.arrays import load_arrays
+from bench.data.cards import Card, load_card
 from bench.data.import_split import import_split
 from bench.data.metadata import read_table
 from bench.data.prepare import prepare, read_index, status
@@ -164,16 +165,94 @@ def test_a_table_row_of_another_length_is_named_by_line(tmp_path):
 # Images with an orientation
 
 
-def test_an_exif_orientation_is_reported_and_not_applied(tmp_path):
-    source = make_glas(tmp_path)
+def turned(image: Image.Image, path: Path, number: int) -> None:
+    """A file whose EXIF orientation is `number`."""
     exif = Image.Exif()
-    exif[0x0112] = 3
+    exif[0x0112] = number
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, exif=exif)
+
+
+def test_an_exif_orientation_is_applied_to_images_and_masks_alike(tmp_path):
+    """Stored 20 x 16 with the square at the top left; turned by a quarter it is at the top right."""
+    turned(picture(1), tmp_path / "in" / "images" / "train_1.jpg", 6)
+    turned(square(0, 0, 3), tmp_path / "in" / "masks" / "train_1.png", 6)
+    report = prepare(glas(), tmp_path / "in", tmp_path / "data")
+    mask = mask_of(tmp_path / "data", "glas", "train_1")
+    assert mask.shape == (20, 16) and mask[:3, -3:].all() and mask.sum() == 9
+    (case,) = read_records(tmp_path / "data" / "glas").cases
+    assert (case.width, case.height) == (16, 20)
+    assert case.remarks == ("an EXIF orientation is applied",)
+    assert not any("EXIF" in warning for warning in report.warnings)
+    small = load_arrays(tmp_path / "data" / "glas", 8, tmp_path / "cache")
+    assert small.masks[0, :1, -1].all()  # the arrays are of the turned files
+
+
+def test_an_image_that_is_turned_without_its_mask_is_named(tmp_path):
+    turned(picture(1), tmp_path / "in" / "images" / "train_1.jpg", 3)
+    turned(square(0, 0, 3), tmp_path / "in" / "masks" / "train_1.png", 1)
+    report = prepare(glas(), tmp_path / "in", tmp_path / "data")
+    (warning,) = [text for text in report.warnings if "EXIF" in text]
+    assert warning.startswith("1 case(s): an EXIF orientation is applied to the image, and not")
+    turned(picture(1), tmp_path / "in" / "images" / "train_1.jpg", 6)  # now the sizes differ, too
+    shutil.rmtree(tmp_path / "data")
+    refused(tmp_path, tmp_path / "in", r"20 x 16 pixels and its image .* 16 x 20", glas())
+
+
+# Files that may not mean what they seem to
+
+
+def simple(root: Path, image: Image.Image | bytes, mask: Image.Image, suffix: str = "png") -> Path:
+    """A folder with one case of GlaS's second layout."""
     for name in ("images", "masks"):
-        (tmp_path / "plain" / name).mkdir(parents=True)
-    picture(1).save(tmp_path / "plain" / "images" / "train_1.jpg", exif=exif)
-    shutil.copy(source / "train_1_anno.bmp", tmp_path / "plain" / "masks" / "train_1.bmp")
-    report = prepare(glas(), tmp_path / "plain", tmp_path / "data")
-    assert any("1 image(s) carry an EXIF orientation" in warning for warning in report.warnings)
+        (root / name).mkdir(parents=True, exist_ok=True)
+    image.save(root / "images" / f"train_1.{suffix}")
+    mask.save(root / "masks" / f"train_1.{suffix}")
+    return root
+
+
+def with_alpha(drawn: Image.Image) -> Image.Image:
+    mask = Image.new("RGBA", drawn.size)
+    mask.putalpha(drawn)
+    return mask
+
+
+GRADIENT = Image.fromarray(np.linspace(0, 1, 20 * 16, dtype=np.float32).reshape(16, 20))
+
+
+@pytest.mark.parametrize(
+    "image, mask, suffix, remark",
+    [
+        (GRADIENT, square(0, 0, 3), "tif", "the image is of floats in 0..1"),
+        (picture(1), GRADIENT, "tif", "a mask is of floats in 0..1"),
+        (picture(1), with_alpha(square(0, 0, 3)), "png", "a mask varies in its alpha channel only"),
+    ],
+    ids=["float image", "float mask", "alpha only"],
+)
+def test_an_odd_file_is_remarked_once_and_told_at_prepare(tmp_path, image, mask, suffix, remark):
+    source = simple(tmp_path / "in", image, mask, suffix)
+    report = prepare(glas(), source, tmp_path / "data")
+    (case,) = read_records(tmp_path / "data" / "glas").cases
+    assert case.remarks == (remark,)
+    (line,) = [text for text in report.lines() if remark in text]
+    assert line.startswith(f"WARNING: 1 case(s): {remark}; ") and line.endswith(": train_1.")
+
+
+def test_an_animated_file_is_remarked(tmp_path):
+    source = simple(tmp_path / "in", picture(1), square(0, 0, 3), "tif")
+    picture(1).save(source / "images" / "train_1.tif", save_all=True, append_images=[picture(2)])
+    report = prepare(glas(), source, tmp_path / "data")
+    assert any("several pictures, the first is used" in warning for warning in report.warnings)
+    image = load_arrays(tmp_path / "data" / "glas", 16, tmp_path / "cache").images[0]
+    assert (image == np.asarray(picture(1).resize((16, 16), Image.Resampling.BILINEAR))).all()
+
+
+def test_an_ordinary_case_has_no_remark(tmp_path):
+    report = prepare(
+        glas(), simple(tmp_path / "in", picture(1), square(0, 0, 3)), tmp_path / "data"
+    )
+    assert read_records(tmp_path / "data" / "glas").cases[0].remarks == ()
+    assert [warning for warning in report.warnings if "case(s): " in warning] == []
 
 
 # What users get wrong
@@ -285,6 +364,67 @@ def test_masks_without_images_are_mentioned(tmp_path):
 def test_only_excluded_cases(tmp_path):
     source = make_busi(tmp_path, benign=0, malignant=0, normal=2)
     refused(tmp_path, source, r"All 2 cases found of busi are left out .*--include-all")
+
+
+# Groups, classes and splits from paths
+
+
+def hospital(**changes) -> Card:
+    """A card of one's own, whose paths say patient, and split or class."""
+    layout = {
+        "name": "folders",
+        "example": "train/pt001/a.png with train/pt001/a_mask.png",
+        "image": r"(?P<published_split>\w+)/(?P<group>pt\d+)/(?P<id>[a-zA-Z]+)\.png",
+        "mask": r"\w+/pt\d+/(?P<id>[a-zA-Z]+)_mask\.png",
+    }
+    facts = {"name": "hospital", "title": "Hospital", "modality": "x-ray", "mask_rule": "> 127"}
+    return Card.model_validate(facts | {"access": "local", "layouts": [layout]} | changes)
+
+
+def in_folders(root: Path, *names: str) -> Path:
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(number).save(root / f"{name}.png")
+        square(1, 1, 3).save(root / f"{name}_mask.png")
+    return root
+
+
+def test_groups_and_splits_come_from_the_path(tmp_path):
+    names = ("train/pt001/a", "train/pt001/b", "val/pt002/c", "test/pt003/d", "testB/pt003/e")
+    report = prepare(hospital(), in_folders(tmp_path / "in", *names), tmp_path / "data")
+    index = read_index(tmp_path / "data" / "hospital")
+    assert index.groups == ("pt001", "pt001", "pt002", "pt003", "pt003") and index.grouped == 5
+    assert index.published_splits == ("train", "train", "val", "test", "testB")
+    assert "groups: 3 groups, known for 5 of 5, the largest first: pt001 2, pt003 2, pt002 1" in (
+        report.lines()
+    )
+
+
+def test_folder_words_that_are_no_sides_are_classes_and_told(tmp_path):
+    names = ("benign/pt1/a", "benign/pt2/b", "malignant/pt3/c")
+    report = prepare(hospital(), in_folders(tmp_path / "in", *names), tmp_path / "data")
+    index = read_index(tmp_path / "data" / "hospital")
+    assert index.classes == ("benign", "benign", "malignant")
+    assert index.published_splits == (None, None, None)
+    assert report.classes == {"benign": 2, "malignant": 1}
+    (warning,) = [text for text in report.warnings if "no sides" in text]
+    assert "count as classes: benign 2, malignant 1. Sides are train, val and test" in warning
+
+
+def test_ids_that_differ_in_case_only_are_named(tmp_path):
+    source = in_folders(tmp_path / "in", "train/pt1/a", "train/pt1/A", "test/pt2/b")
+    report = prepare(hospital(), source, tmp_path / "data")
+    (warning,) = [text for text in report.warnings if "upper and lower case" in text]
+    assert warning.startswith("2 case ids differ in upper and lower case only: A, a;")
+
+
+def test_a_pattern_that_never_ends_is_stopped(tmp_path, monkeypatch):
+    """There are 10^12 ways to write sixty letters as pieces of one and two."""
+    monkeypatch.setattr(layouts, "SECONDS", 0.5)
+    layout = hospital().layouts[0].model_dump()
+    layout["image"] = r"(?P<id>(?:a|aa)+)[bc]\.png"
+    source = in_folders(tmp_path / "in", "train/pt1/" + "a" * 60)
+    refused(tmp_path, source, r"more than 0 s on these files. Write it", hospital(layouts=[layout]))
 
 
 # Nothing half-written

@@ -1,5 +1,8 @@
 """Which figures a matrix's cells give, and where they are written."""
 
+import logging
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bench.core.errors import BenchError
 from bench.experiments.cells import CellRecord
 from bench.experiments.matrices import Matrix, TableBlock
 from bench.reporting.frame import ScoreIndex, scores_of
@@ -23,6 +27,8 @@ from bench.reporting.tables.footer import PHANTOM_WORDS, on_phantoms
 from bench.reporting.tables.layout import row_order
 from bench.reporting.tables.parameters import counts_of
 from bench.reporting.tables.table import Column, Grid
+
+logger = logging.getLogger("bench")
 
 MANY_CURVES = 200  # cells beyond which single lines say nothing
 
@@ -91,7 +97,7 @@ def _figures(
             own = _with_data(remark, data.records, names, titles)
             figures += _block_figures(data, f"{own} {data.remark}".rstrip())
     drawn = {id(record) for data in every for record in data.records}
-    trained = [r for r in records if r.status == "done" and id(r) in drawn]
+    trained = [r for r in records if r.status == "done" and id(r) in drawn and _has_history(r)]
     remark = _with_data(remark, trained, [record.key.train for record in trained], titles)
     if any(data.grid == "native" for data in every):
         remark += " Scores taken during training are on the network grid."
@@ -122,6 +128,16 @@ def _block_figures(data: FigureData, remark: str) -> list[tuple[str, Figure]]:
         figure = qualitative_figure(examples, columns, f"{block.caption}: examples", remark)
         figures.append((f"{block.name}-examples", figure))
     return figures
+
+
+def _has_history(record: CellRecord) -> bool:
+    """Whether a cell's history is whole; a damaged one is named and costs its own curve."""
+    try:
+        record.history()
+    except BenchError as error:
+        logger.warning("%s", error)
+        return False
+    return True
 
 
 def _remark(key: ComparisonKey, records: Sequence[CellRecord]) -> str:
@@ -184,12 +200,19 @@ def _stored_case(data: FigureData, record: CellRecord, column: Column) -> _Store
     file = file.with_name(f"{file.stem}-examples.npz")
     if not file.is_file():
         return None
-    with np.load(file) as stored:
-        case = str(stored["case_ids"][0])
-        masks = (stored["masks"][0].astype(bool), stored["preds"][0].astype(bool))
-        image = stored["images"][0]
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            case = str(stored["case_ids"][0])
+            masks = (stored["masks"][0].astype(bool), stored["preds"][0].astype(bool))
+            image = stored["images"][0]
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, LookupError) as error:
+        logger.warning("%s is damaged (%s): its cell shows no example. Delete it.", file, error)
+        return None
     rows = data.dsc(record, column)
     if rows.empty:  # no scores on this grid
+        return None
+    if not (rows["case"] == case).any():
+        logger.warning("%s is of other cases than its cell: no example is shown. Delete it.", file)
         return None
     return _StoredCase(case, image, *masks, float(rows.loc[rows["case"] == case, "value"].iloc[0]))
 
