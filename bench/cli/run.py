@@ -168,7 +168,10 @@ def run(
     from bench.reporting.tables.narrowing import Narrowing
 
     part = Narrowing(narrowed.methods, narrowed.datasets, narrowed.seeds)
-    view = reports.View(part, published, grid, optimism=optimism, format=format_)
+    view = reports.View(
+        part, published, grid, optimism=optimism, format=format_, data=folder,
+        cards=tuple(card or ()),
+    )  # fmt: skip
     files = reports.of_run(asked, tasks, out, view, console)
     tracking.figures(files)
     if failed or any(task.missing for task in tasks):
@@ -288,6 +291,11 @@ def report(
         bool, typer.Option(help="Mark ties with the best and write statistics beside each table.")
     ] = True,
     format_: opt.Format = "auto",
+    html: Annotated[
+        bool, typer.Option("--html", help="Write the report as one HTML page, too.")
+    ] = False,
+    data: opt.Data = None,
+    card: opt.Cards = None,
     out: opt.Out = Path("results"),
 ) -> None:
     """Rebuild every table and figure from stored cells; trains nothing."""
@@ -307,5 +315,8 @@ def report(
     part = Narrowing(
         opt.names(methods), opt.names(datasets), opt.seeds(seeds) if seeds else (), epochs
     )
-    view = reports.View(part, published, grid, subset, optimism, statistics, format_)
+    view = reports.View(
+        part, published, grid, subset, optimism, statistics, format_, html, data_root(data),
+        tuple(card or ()),
+    )  # fmt: skip
     reports.rebuild(asked, out, filters, view, console)

@@ -14,6 +14,7 @@ from bench.experiments.cells import CellRecord, load_cell, readable_cells
 from bench.experiments.matrices import Matrix
 from bench.experiments.runner import Task
 from bench.reporting.frame import ScoreIndex, scores_of
+from bench.reporting.html.part import Part
 from bench.reporting.statistics import (
     TableStatistics,
     table_statistics,
@@ -45,7 +46,8 @@ class View:
     asked: the part that was asked for. published: an edition of published numbers. grid: where
     scores are taken. subset: which cases of a foreign test set. optimism: whether tables have its
     column. statistics: mark ties with the best, and write the statistics of each table of two rows
-    or more. format: of printed tables.
+    or more. format: of printed tables. html: write the page, too, which every run does; data, cards:
+    where its images of test cases come from.
     """
 
     asked: Narrowing = EVERYTHING
@@ -55,6 +57,9 @@ class View:
     optimism: bool = False
     statistics: bool = True
     format: Format = "auto"
+    html: bool = False
+    data: Path | None = None
+    cards: tuple[Path, ...] = ()
 
 
 def of_run(
@@ -74,7 +79,8 @@ def of_run(
     view = replace(view, subset=tasks[0].request.protocol.external_subset)
     key = comparison_key(cells[0])
     stored = [cell for cell in readable_cells(out / "cells") if comparison_key(cell) == key]
-    return _produce(matrix, cells, stored, missing, out, view, console)
+    files, part = _produce(matrix, cells, stored, missing, out, view, console)
+    return files + _page(matrix, [part], out, view, console)
 
 
 def rebuild(
@@ -86,10 +92,12 @@ def rebuild(
 
     Raises BenchError when nothing is stored, or nothing passes the filters.
     """
-    files: list[Path] = []
-    for cells, stored in chosen_groups(matrix, out, filters, view.asked):
-        files += _produce(matrix, cells, stored, (), out, view, console)
-    return files
+    made = [
+        _produce(matrix, cells, stored, (), out, view, console)
+        for cells, stored in chosen_groups(matrix, out, filters, view.asked)
+    ]
+    files = [file for own, _ in made for file in own]
+    return files + (_page(matrix, [part for _, part in made], out, view, console) if view.html else [])
 
 
 def chosen_groups(
@@ -121,8 +129,8 @@ def _produce(
     out: Path,
     view: View,
     console: Console,
-) -> list[Path]:
-    """stored: all cells of the comparison key."""
+) -> tuple[list[Path], Part]:
+    """The written files, and what the page shows. stored: all cells of the comparison key."""
     titles = {card.name: card.title for card in list_cards()}
     cells, scores = _scored(cells)
     stored = reportable(matrix.tables, stored, view.subset)
@@ -154,7 +162,7 @@ def _produce(
         build_figures,  # matplotlib is slow to import and not always needed
     )
 
-    files += build_figures(
+    figures = build_figures(
         matrix,
         cells,
         out / "figures" / folder,
@@ -164,9 +172,31 @@ def _produce(
         suffix=narrowed.suffix,
         narrowed=narrowed.words,
     )
+    files += figures
     text = f"{len(files)} files in {out / 'tables' / folder} and {out / 'figures' / folder}"
     console.print(text, markup=False)
-    return files
+    key, words = comparison_key(cells[0]), narrowed.words
+    return files, Part(key, cells, tables, found, figures, scores, titles, words)
+
+
+def _page(
+    matrix: Matrix, parts: Sequence[Part], out: Path, view: View, console: Console
+) -> list[Path]:
+    """The page of all parts, with the claims of the editions that the tables name."""
+    from bench.reporting.html.page import page_file, write_page  # jinja2: only for a page
+
+    named = dict.fromkeys([view.published, *(block.edition for block in matrix.tables)])
+    file = page_file(out, matrix.name, view.grid, part=any(part.narrowed for part in parts))
+    write_page(
+        file,
+        matrix.title,
+        parts,
+        editions=[edition for edition in named if edition],
+        data=view.data,
+        cards=view.cards,
+    )
+    console.print(f"Page: {file}", markup=False, highlight=False, soft_wrap=True)
+    return [file]
 
 
 def _with_statistics(
