@@ -135,7 +135,6 @@ def index_grid(part: Part) -> Grid:
         title=f"{len(records)} cells",
         headers=INDEX_HEADERS,
         rows=tuple(_index_row(record, part) for record in records),
-        leads=1,
     )
 
 
@@ -146,18 +145,19 @@ def _index_row(record: CellRecord, part: Part) -> tuple[Box, ...]:
     tokenizer = key.tokenizer.name if key.tokenizer else ""
     changed = ", ".join(f"{name}={value}" for name, value in key.changed.items())
     name = f"{record.title} ({changed})" if changed else record.title
+    device = str(record.provenance.get("device", "–"))
     return (
         Box(name, name, cell=record.id),
         Box(part.titles.get(key.train, key.train), key.train),
         Box(str(key.seed), key.seed),
-        Box(tokenizer, tokenizer or None),
+        Box(tokenizer or "–", tokenizer),
         Box(key.recipe, key.recipe),
         Box(str(key.epochs), key.epochs),
         Box(record.status, record.status),
         Box("–" if dsc is None else f"{dsc:.2f}", dsc),
         _count(record.trainable_params),
         Box("–" if seconds is None else f"{seconds:.0f}", seconds),
-        Box(str(record.provenance.get("device", "–"))),
+        Box(device, device),
     )
 
 

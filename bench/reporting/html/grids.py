@@ -35,18 +35,22 @@ class Box:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of the page. tops: (title, columns) over the headers. leads: number of leading columns
-    of words. copies: name of a format -> text for the clipboard."""
+    """A table of the page. tops: (title, columns) over the headers. copies: name of a format -> text
+    for the clipboard. prose: fields are sentences, which break into lines."""
 
     title: str
     headers: tuple[str, ...]
     rows: tuple[tuple[Box, ...], ...]
-    leads: int = 1
     tops: tuple[tuple[str, int], ...] = ()
     footnotes: tuple[str, ...] = ()
     footer: tuple[str, ...] = ()
     copies: dict[str, str] = field(default_factory=dict)
     prose: bool = False
+
+    def aligned(self, column: int) -> str:
+        """The class of a column: "n" where it holds numbers and no words."""
+        words = any(isinstance(row[column].sort, str) for row in self.rows)
+        return "" if words or self.prose else "n"
 
 
 def table_grid(table: Table, shown: frozenset[str]) -> Grid:
@@ -62,7 +66,6 @@ def table_grid(table: Table, shown: frozenset[str]) -> Grid:
         title=table.caption,
         headers=(*table.lead_headers, *table.headers),
         rows=tuple(rows),
-        leads=len(table.lead_headers),
         tops=(*lead, *table.spans),
         footnotes=table.footnotes,
         footer=table.footer,
@@ -116,7 +119,6 @@ def listing_grid(listing: Listing) -> Grid:
         title=listing.title,
         headers=listing.headers,
         rows=tuple(tuple(Box(word, order_of(word)) for word in row) for row in listing.rows),
-        leads=len(listing.headers),
         footer=listing.notes,
         copies={"CSV": listing_csv(listing)} if listing.facts else {},
         prose=True,
