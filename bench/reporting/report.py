@@ -97,7 +97,9 @@ def rebuild(
         for cells, stored in chosen_groups(matrix, out, filters, view.asked)
     ]
     files = [file for own, _ in made for file in own]
-    return files + (_page(matrix, [part for _, part in made], out, view, console) if view.html else [])
+    return files + (
+        _page(matrix, [part for _, part in made], out, view, console) if view.html else []
+    )
 
 
 def chosen_groups(

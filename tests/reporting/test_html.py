@@ -24,7 +24,7 @@ from bench.reporting.html.grids import order_of
 from bench.reporting.html.page import json_text, page_file, write_page
 from bench.reporting.html.part import Part
 from bench.reporting.html.pictures import Images, galleries
-from bench.reporting.report import rebuild
+from bench.reporting.report import View, rebuild
 from bench.reporting.statistics import table_statistics
 from bench.reporting.tables import build_tables, comparison_key
 
@@ -166,9 +166,8 @@ def test_the_report_writes_the_page_when_it_is_asked_for(results, capsys):
     from rich.console import Console
 
     matrix = Matrix(name="m", title="A matrix", tables=(METHODS,))
-    args = (matrix, results, {}, None, "network", "test", Console())
-    assert page_file(results, "m") not in rebuild(*args)
-    assert page_file(results, "m") in rebuild(*args, html=True)
+    assert page_file(results, "m") not in rebuild(matrix, results, {}, View(), Console())
+    assert page_file(results, "m") in rebuild(matrix, results, {}, View(html=True), Console())
     assert "report-m.html" in capsys.readouterr().out
     names = [a["alt"] for t, a in Tags(page_file(results, "m").read_text()).tags if t == "img"]
     assert any(name.startswith("training:") for name in names)
