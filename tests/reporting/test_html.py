@@ -18,12 +18,13 @@ from bench.experiments.matrices import Matrix, TableBlock
 from bench.experiments.predictions import Predictions
 from bench.reporting.frame import ScoreIndex, scores_of
 from bench.reporting.html import page as page_module
+from bench.reporting.html import pictures as pictures_module
 from bench.reporting.html.contours import outline
 from bench.reporting.html.curves import curves_svg
 from bench.reporting.html.grids import order_of
 from bench.reporting.html.page import json_text, page_file, write_page
 from bench.reporting.html.part import Part
-from bench.reporting.html.pictures import Images, galleries
+from bench.reporting.html.pictures import Case, Images, galleries
 from bench.reporting.report import View, rebuild
 from bench.reporting.statistics import table_statistics
 from bench.reporting.tables import build_tables, comparison_key
@@ -385,3 +386,38 @@ def test_sorting_filtering_contours_and_cells_work(written, tmp_path):
         "case-1",
         4,
     ]
+
+
+# ---- size
+
+
+def test_a_page_as_large_as_the_papers_stays_below_5_mb(tmp_path, monkeypatch):
+    """14 methods on 5 datasets, 100 cases each, with more pictures than there is room for."""
+    noise = np.random.default_rng(0)
+    image = noise.integers(0, 256, (256, 256, 3), dtype=np.uint8)  # JPEG's worst case
+    ragged = noise.random((256, 256)) < 0.01  # and the outline's
+    datasets = ("bus", "busi", "glas", "ham10000", "kvasir-instrument")
+    ids = tuple(f"case-{at}" for at in range(100))
+    for train in datasets:
+        for place in range(14):
+            scores = noise.random(100)
+            record = cell(
+                tmp_path / "cells", f"m{place}", train, history=curve(1000),
+                provenance={"packages": {f"package-{n}": "1.2.3" for n in range(40)}},
+            )  # fmt: skip
+            put_scores(record, f"{train}-test", case_rows([{"dsc": float(s)} for s in scores]))
+    block = METHODS.model_copy(update={"datasets": datasets})
+    cells = load_cells(tmp_path / "cells")
+    scores = ScoreIndex(scores_of(cells))
+    tables = build_tables([block], cells, scores=scores)
+    part = Part(comparison_key(cells[0]), cells, tables, [], [], scores, {})
+    case = Case(image, ragged)
+    monkeypatch.setattr(Images, "of", lambda *_: lambda _: case)
+    monkeypatch.setattr(pictures_module, "_preds", lambda *_: dict.fromkeys(ids, ragged))
+    file = write_page(tmp_path / "p.html", "A", [part], editions=["aaai2025", "arxiv-v1"])
+    text = file.read_text(encoding="utf-8")
+    content = data_of(text)
+    assert len(content["cells"]) == 70 and len(content["galleries"]) == 5
+    assert all(len(one["cases"]) >= 1 for one in content["galleries"])
+    assert "chosen cases are left out" in content["galleries"][0]["note"]
+    assert file.stat().st_size < 5_000_000

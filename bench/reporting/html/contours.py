@@ -15,20 +15,23 @@ def outline(mask: NDArray[np.bool_]) -> str:
     """
     following = _edges(mask)
     parts = []
-    while following:
-        start = min(following)
-        at, ring = start, [start]
-        while True:
-            ends = following[at]
-            after = ends.pop()
-            if not ends:
-                del following[at]
-            ring.append(after)
-            at = after
-            if at == start:
-                break
-        parts.append(_ring(ring))
+    for start in sorted(following):
+        while start in following:
+            parts.append(_ring(_walk(following, start)))
     return "".join(parts)
+
+
+def _walk(following: dict[Point, list[Point]], start: Point) -> list[Point]:
+    """The corners from `start` back to it; takes the edges it walks out of `following`."""
+    ring, at = [start], start
+    while len(ring) == 1 or at != start:
+        ends = following[at]
+        after = ends.pop()
+        if not ends:
+            del following[at]
+        ring.append(after)
+        at = after
+    return ring
 
 
 def _edges(mask: NDArray[np.bool_]) -> dict[Point, list[Point]]:
