@@ -25,19 +25,17 @@ def claims(
     edition: Annotated[str, typer.Argument(help="aaai2025, arxiv-v1, or a .toml file.")] = (
         "aaai2025"
     ),
-    results: Annotated[Path, typer.Option("--results", "--out", help="Folder of results.")] = Path(
-        "results"
-    ),
-    profile: Annotated[str | None, typer.Option(help="Only cells of this profile.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Only cells of this protocol.")] = None,
-    selection: Annotated[str | None, typer.Option(help="Only cells of this rule.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Only cells of this size.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Only cells of this length.")] = None,
+    results: opt.Out = Path("results"),
+    profile: opt.OfProfile = None,
+    protocol: opt.OfProtocol = None,
+    selection: opt.OfSelection = None,
+    image_size: opt.OfSize = None,
+    epochs: opt.OfLength = None,
     recipe: Annotated[
         Literal["shared", "native"] | None,
         typer.Option(help="Only cells of the shared recipe, or of each method's own."),
     ] = None,
-    subset: Annotated[opt.Subset, typer.Option(help="Foreign test cases.")] = "test",
+    subset: opt.ForeignSubset = "test",
     runs: Annotated[
         Path | None,
         typer.Option(
@@ -52,7 +50,7 @@ def claims(
 ) -> None:
     """The claims of a paper on its own numbers and on stored cells, and forensic checks of both."""
     from bench.experiments.ceilings import load_ceilings
-    from bench.experiments.cells import load_cells
+    from bench.experiments.cells import readable_cells
     from bench.reporting.claims import check_claims, is_shared, listing, load_claims
     from bench.reporting.forensics import (
         copies_summary,
@@ -66,12 +64,13 @@ def claims(
     if part == "tables":
         _print_tables(edition, format)
         return
-    cells = select(
-        load_cells(results / "cells"),
-        profile=profile, protocol=protocol, selection=selection, image_size=image_size,
-    )  # fmt: skip
-    if epochs is not None:
-        cells = [cell for cell in cells if cell.key.epochs == epochs]
+    filters = opt.key_filters(profile, protocol, selection, image_size)
+    part_asked = opt.narrowing(None, None, None, epochs)
+    cells = [
+        cell
+        for cell in select(readable_cells(results / "cells"), **filters)  # type: ignore[arg-type]
+        if part_asked.takes(cell)
+    ]
     if recipe is not None:
         cells = [cell for cell in cells if is_shared(cell) == (recipe == "shared")]
     lists = []

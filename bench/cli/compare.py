@@ -16,29 +16,25 @@ def add_to(app: typer.Typer) -> None:
 
 
 def compare(
-    matrix: Annotated[str, typer.Option("--matrix", "-m", help="Name or .toml file.")] = "paper",
+    matrix: opt.MatrixName = "paper",
     reference: Annotated[
         str | None, typer.Option(help="Method to compare with. Default: the matrix's.")
     ] = None,
-    results: Annotated[Path, typer.Option("--results", "--out", help="Folder of results.")] = Path(
-        "results"
-    ),
-    profile: Annotated[str | None, typer.Option(help="Only cells of this profile.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Only cells of this protocol.")] = None,
-    selection: Annotated[str | None, typer.Option(help="Only cells of this rule.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Only cells of this size.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Only cells of this length.")] = None,
-    subset: Annotated[opt.Subset, typer.Option(help="Foreign test cases.")] = "test",
+    results: opt.Out = Path("results"),
+    profile: opt.OfProfile = None,
+    protocol: opt.OfProtocol = None,
+    selection: opt.OfSelection = None,
+    image_size: opt.OfSize = None,
+    epochs: opt.OfLength = None,
+    methods: opt.OfMethods = None,
+    datasets: opt.OfDatasets = None,
+    seeds: opt.OfSeeds = None,
+    subset: opt.ForeignSubset = "test",
     grid: opt.Grid = "network",
 ) -> None:
     """Differences to a reference with intervals and tests, and ranks; tables and figures."""
-    filters = {
-        "profile": profile,
-        "protocol": protocol,
-        "selection": selection,
-        "image_size": image_size,
-        "epochs": epochs,
-    }
+    filters = opt.key_filters(profile, protocol, selection, image_size)
+    asked = opt.narrowing(methods, datasets, seeds, epochs)
     from bench.reporting import comparing
 
-    comparing.compare(get_matrix(matrix), results, filters, reference, grid, subset, console)
+    comparing.compare(get_matrix(matrix), results, filters, asked, reference, grid, subset, console)

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from bench.core.reading import parse_json, require_folder
 from bench.experiments.matrices import Overrides
 from bench.protocols import Profile, Protocol, get_profile, get_protocol
 from bench.reporting.published import load_edition
+
+if TYPE_CHECKING:
+    from bench.reporting.tables.narrowing import Narrowing
 
 console = Console()
 if not console.is_terminal:
@@ -43,6 +46,20 @@ Data = Annotated[
 Out = Annotated[
     Path, typer.Option("--results", "--out", callback=_folder, help="Folder of results.")
 ]
+MatrixName = Annotated[str, typer.Option("--matrix", "-m", help="Name or .toml file.")]
+OfProfile = Annotated[str | None, typer.Option("--profile", help="Only cells of this profile.")]
+OfProtocol = Annotated[str | None, typer.Option("--protocol", help="Only cells of this protocol.")]
+OfSelection = Annotated[str | None, typer.Option("--selection", help="Only cells of this rule.")]
+OfSize = Annotated[int | None, typer.Option("--image-size", help="Only cells of this size.")]
+OfLength = Annotated[
+    str | None,
+    typer.Option("--epochs", help="Only cells of this length; own: of their recipes' lengths."),
+]
+OfMethods = Annotated[str | None, typer.Option("--methods", help="Only these, comma-separated.")]
+OfDatasets = Annotated[
+    str | None, typer.Option("--datasets", help="Only these training datasets, comma-separated.")
+]
+OfSeeds = Annotated[str | None, typer.Option("--seeds", help="Only these: 0,1,2 or 0-4.")]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="Python file that defines SPEC; repeatable."),
@@ -58,6 +75,7 @@ Published = Annotated[
 ]
 Grid = Annotated[Literal["network", "native"], typer.Option(help="Where scores are taken.")]
 Subset = Literal["test", "all"]
+ForeignSubset = Annotated[Subset, typer.Option("--subset", help="Foreign test cases.")]
 Split = Literal["default", "listed", "published", "imported", "random80", "grouped", "dedup"]
 Precision = Literal["fp32", "bf16"]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
@@ -82,6 +100,34 @@ def listed(option: str, text: str | None) -> tuple[str, ...]:
     if text is not None and not found:
         raise BenchError(f"{option} {text!r} names nothing. Name some, or leave {option} out.")
     return found
+
+
+def key_filters(
+    profile: str | None, protocol: str | None, selection: str | None, image_size: int | None
+) -> dict[str, str | int | None]:
+    """What stored cells are chosen by; None keeps every value."""
+    return {
+        "profile": profile,
+        "protocol": protocol,
+        "selection": selection,
+        "image_size": image_size,
+    }
+
+
+def narrowing(
+    methods: str | None, datasets: str | None, seed_text: str | None, epochs: str | None
+) -> "Narrowing":
+    """The part of the stored cells that a report or a comparison is on."""
+    from bench.reporting.tables.narrowing import Narrowing
+
+    if epochs is not None and epochs != "own" and not epochs.isdigit():
+        raise BenchError(f"--epochs {epochs!r}: write a number of epochs, or own.")
+    return Narrowing(
+        listed("--methods", methods),
+        listed("--datasets", datasets),
+        seeds(seed_text) if seed_text is not None else (),
+        epochs,
+    )
 
 
 def devices(text: str) -> tuple[str, ...]:

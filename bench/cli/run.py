@@ -1,4 +1,4 @@
-"""`bench run` and `bench report`."""
+"""`bench run`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -33,9 +33,8 @@ from bench.reporting.published import require_editions
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
+    """Register the command."""
     app.command()(run)
-    app.command()(report)
 
 
 def run(
@@ -265,58 +264,3 @@ def _stopped(tasks: list[Task], options: RunOptions) -> str:
     return (
         f"bench: stopped. {done} of {len(tasks)} cells are stored{kept}; the same command goes on."
     )
-
-
-def report(
-    matrix: Annotated[str, typer.Option("--matrix", "-m", help="Name or .toml file.")] = "paper",
-    profile: Annotated[str | None, typer.Option(help="Only cells of this profile.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Only cells of this protocol.")] = None,
-    selection: Annotated[str | None, typer.Option(help="Only cells of this rule.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Only cells of this size.")] = None,
-    epochs: Annotated[
-        str | None, typer.Option(help="Only cells of this length; own: of their recipes' lengths.")
-    ] = None,
-    methods: Annotated[str | None, typer.Option(help="Only these, comma-separated.")] = None,
-    datasets: Annotated[
-        str | None, typer.Option(help="Only these training datasets, comma-separated.")
-    ] = None,
-    seeds: Annotated[str | None, typer.Option(help="Only these: 0,1,2 or 0-4.")] = None,
-    optimism: Annotated[
-        bool, typer.Option("--optimism", help="A column of the measured optimism.")
-    ] = False,
-    subset: Annotated[opt.Subset, typer.Option(help="Foreign test cases.")] = "test",
-    grid: opt.Grid = "network",
-    published: opt.Published = None,
-    statistics: Annotated[
-        bool, typer.Option(help="Mark ties with the best and write statistics beside each table.")
-    ] = True,
-    format_: opt.Format = "auto",
-    html: Annotated[
-        bool, typer.Option("--html", help="Write the report as one HTML page, too.")
-    ] = False,
-    data: opt.Data = None,
-    card: opt.Cards = None,
-    out: opt.Out = Path("results"),
-) -> None:
-    """Rebuild every table and figure from stored cells; trains nothing."""
-    filters = {
-        "profile": profile,
-        "protocol": protocol,
-        "selection": selection,
-        "image_size": image_size,
-    }
-    from bench.reporting import report as reports
-    from bench.reporting.tables.narrowing import Narrowing
-
-    if epochs is not None and epochs != "own" and not epochs.isdigit():
-        raise BenchError(f"--epochs {epochs!r}: write a number of epochs, or own.")
-    asked = get_matrix(matrix)
-    require_editions(asked.tables)
-    part = Narrowing(
-        opt.names(methods), opt.names(datasets), opt.seeds(seeds) if seeds else (), epochs
-    )
-    view = reports.View(
-        part, published, grid, subset, optimism, statistics, format_, html, data_root(data),
-        tuple(card or ()),
-    )  # fmt: skip
-    reports.rebuild(asked, out, filters, view, console)

@@ -32,6 +32,7 @@ def compare(
     matrix: Matrix,
     out: Path,
     filters: dict[str, str | int | None],
+    asked: Narrowing,
     reference: str | None,
     grid: Grid,
     subset: str,
@@ -41,15 +42,14 @@ def compare(
 
     reference: a method; by default that of each table in the matrix file. Files and figures go to
     `out`/statistics/<profile-protocol-selection-size>, with `-against-<reference>` where one is
-    given. Raises BenchError where the tables refuse to be built, where the reference has no row, and
+    given and the part that was asked for behind it. Raises BenchError where the tables refuse to be built, where the reference has no row, and
     where no table has two scored rows.
     """
     files: list[Path] = []
-    epochs = filters.pop("epochs", None)
-    asked = Narrowing(epochs=None if epochs is None else str(epochs))
+    matrix = matrix.model_copy(update={"tables": tuple(asked.blocks(matrix.tables))})
     for cells, _ in chosen_groups(matrix, out, filters, asked):
         folder = report_folder(comparison_key(cells[0]), grid)
-        folder += f"-against-{reference}" if reference else ""
+        folder += (f"-against-{reference}" if reference else "") + asked.suffix
         found, datasets = _statistics(matrix, cells, reference, grid, subset)
         if found:
             lines = key_lines(comparison_key(cells[0]), cells)

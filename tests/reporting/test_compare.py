@@ -14,6 +14,7 @@ from bench.core.errors import BenchError
 from bench.experiments.matrices import Matrix, TableBlock
 from bench.reporting import comparing
 from bench.reporting.report import View, rebuild
+from bench.reporting.tables.narrowing import EVERYTHING, Narrowing
 
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
@@ -25,7 +26,7 @@ LOSSES = TableBlock(
     headers=("Loss",), reference="gms",
 )  # fmt: skip
 MATRIX = Matrix(name="m", title="m", tables=(METHODS,))
-FILTERS = {"profile": None, "protocol": None, "selection": None, "image_size": None, "epochs": None}
+FILTERS = dict.fromkeys(("profile", "protocol", "selection", "image_size"))
 
 
 def scored(folder, method, dsc, seed, **facts):
@@ -44,17 +45,16 @@ def results(tmp_path):
     return tmp_path
 
 
-def compared(results, matrix=MATRIX, reference=None, **filters):
+def compared(results, matrix=MATRIX, reference=None, asked=EVERYTHING, **filters):
     console = Console(file=io.StringIO(), width=132)
     chosen = FILTERS | filters
-    files = comparing.compare(matrix, results, chosen, reference, "network", "test", console)
+    files = comparing.compare(matrix, results, chosen, asked, reference, "network", "test", console)
     return files, console.file.getvalue()
 
 
 def reported(results, statistics):
     console = Console(file=io.StringIO(), width=132)
-    filters = {name: value for name, value in FILTERS.items() if name != "epochs"}
-    rebuild(MATRIX, results, filters, View(statistics=statistics), console)
+    rebuild(MATRIX, results, FILTERS, View(statistics=statistics), console)
     return (results / "tables" / "demo-clean-best-val-96" / "t1.md").read_text()
 
 
@@ -73,6 +73,12 @@ def test_another_reference_has_a_folder_of_its_own(results):
     files, text = compared(results, reference="unet")
     assert files[0].parent.name == "demo-clean-best-val-96-against-unet"
     assert "difference to UNet" in text
+
+
+def test_a_part_is_compared_in_a_folder_of_its_own(results):
+    files, text = compared(results, asked=Narrowing(methods=("unet", "gms"), seeds=(0, 1)))
+    assert files[0].parent.name == "demo-clean-best-val-96--methods-unet+gms--seeds-0+1"
+    assert "gss" not in text and "UNet" in text
 
 
 def test_an_unknown_reference_is_refused(results):
