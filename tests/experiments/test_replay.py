@@ -163,7 +163,7 @@ def state(folder: Path) -> dict[str, str]:
     return {
         file.relative_to(folder).as_posix(): file_digest(file)
         for file in sorted(folder.rglob("*"))
-        if file.is_file()
+        if file.is_file() and file.name != ".lock"  # holds the last process and time
     }
 
 

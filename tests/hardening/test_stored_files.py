@@ -42,7 +42,7 @@ REPORT = ("report", "--matrix", "mine.toml", "--out", "results")
 @pytest.fixture
 def no_figures(monkeypatch):
     """Tables alone: figures take seconds."""
-    monkeypatch.setattr("bench.reporting.plots.build_figures", lambda *anything: [])
+    monkeypatch.setattr("bench.reporting.plots.build_figures", lambda *anything, **more: [])
 
 
 @pytest.fixture
