@@ -1,5 +1,7 @@
 """Figures of statistics: what is drawn, in which direction, nothing clipped."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,6 +84,21 @@ def test_nothing_is_clipped_in_narrow_figures():
         assert_nothing_is_clipped(forest_figure([column], "Forest", "Remark."))
         assert_nothing_is_clipped(cases_figure(column, "dsc", "Cases", "Remark."))
         assert_nothing_is_clipped(blob_figure([column], "dsc", "Ranks", "Remark."))
+
+
+def test_long_names_of_datasets_and_references_have_room():
+    """Three short rows beside the longest dataset; the label of one row of panels is below the title."""
+    names = {"loss lm": 0.6, "loss seg": 0.7, "gms": 0.8}
+    (column,) = study(("busi",), ("dsc",), names).columns
+    columns = [replace(column, title="Kvasir-Instrument")] * 3
+    with styled():
+        assert_nothing_is_clipped(blob_figure(columns, "dsc", "Ranks", "Remark."))
+        figure = cases_figure(column, "dsc", "Cases", "Remark. " * 60)
+        assert_nothing_is_clipped(figure)
+    heading, label = (
+        text.get_window_extent() for text in (figure._suptitle, figure.axes[0].yaxis.label)
+    )
+    assert label.y1 < heading.y0
 
 
 def test_cases_are_drawn_as_differences_over_means(found):

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.reporting.plots.style import COLOURS, new_figure
+from bench.reporting.plots.style import COLOURS, new_figure, wrapped
 from bench.reporting.statistics.comparison import Comparison, Estimate
 from bench.reporting.statistics.samples import Sample
 from bench.reporting.statistics.sheets import NAMES, signed
@@ -152,7 +152,7 @@ def cases_figure(column: ColumnStatistics, metric: str, title: str, remark: str)
         return None
     wide = min(4 if len(shown) <= 12 else 5, len(shown))
     high = math.ceil(len(shown) / wide)
-    figure = new_figure(1.75 * wide + 0.4, 1.45 * high + 0.3, title, remark)
+    figure = new_figure(1.75 * wide + 0.4, 1.65 * high + 0.4, title, remark)
     grid = figure.subplots(high, wide, squeeze=False, sharex=True, sharey=True).ravel()
     for axes, (label, found) in zip(grid, shown, strict=False):
         _bland_altman(axes, one.sample, label, column.reference, found)
@@ -163,8 +163,10 @@ def cases_figure(column: ColumnStatistics, metric: str, title: str, remark: str)
         axes.tick_params(labelbottom=True)
         axes.set_xlabel(f"mean of both ({unit})", fontsize=7.5)
     difference = "points" if unit == "%" else unit
+    words = f"method minus\n{wrapped(column.reference, 24)}\n({difference})"
+    for axes in grid[: len(shown) : wide]:
+        axes.set_ylabel(words, fontsize=7)
     _cases_legend(figure, wide)
-    figure.supylabel(f"method minus {column.reference} ({difference})", fontsize=8)
     return figure
 
 

@@ -35,10 +35,10 @@ def blob_figure(
     labels = [one.sample.complete for _, one in shown]
     longest = max(len(label) for own in labels for label in own)
     rows = max(map(len, labels))
-    cell = 0.2
-    figure = new_figure(
-        (0.5 + 0.062 * longest + cell * rows) * len(shown), 0.75 + cell * rows, title, remark
-    )
+    cell = 0.2  # a blob of all resamples is 0.18 inches wide
+    words = max(len(f"rank by mean {NAMES[metric]}"), *(len(column.title) for column, _ in shown))
+    panel = 0.5 + 0.062 * longest + max(cell * rows, 0.075 * words)
+    figure = new_figure(panel * len(shown), 1.15 + cell * rows, title, remark)
     grid = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, (column, one) in zip(grid, shown, strict=True):
         _blobs(axes, one)

@@ -117,9 +117,12 @@ def training_text(trainings: dict[str, Training]) -> str:
     """One line on a row; trainings: by the title of the training dataset."""
     images = ", ".join(f"{name} {_grouped(one.images)}" for name, one in trainings.items())
     epochs = ", ".join(f"{name} {one.epochs}" for name, one in trainings.items())
+    changes = {name: one.change for name, one in trainings.items() if one.change}
+    if len(set(changes.values())) > 1:  # lengths differ between datasets: say which is whose
+        changes = {name: f"{name} {change}" for name, change in changes.items()}
     parts = [
         f"Recipe {_joined(one.recipe for one in trainings.values())}",
-        *filter(None, [_joined(filter(None, (one.change for one in trainings.values())))]),
+        *dict.fromkeys(changes.values()),
         f"images seen: {images}",
         f"epochs: {epochs}",
         f"network input {_joined(one.size for one in trainings.values())} px",
