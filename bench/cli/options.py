@@ -105,9 +105,10 @@ def listed(option: str, text: str | None) -> tuple[str, ...]:
 def key_filters(
     profile: str | None, protocol: str | None, selection: str | None, image_size: int | None
 ) -> dict[str, str | int | None]:
-    """What stored cells are chosen by; None keeps every value."""
+    """What stored cells are chosen by; None keeps every value. profile: its name, or FILE.toml:NAME
+    as `bench run` takes it."""
     return {
-        "profile": profile,
+        "profile": profile and profile.rpartition(":")[2],
         "protocol": protocol,
         "selection": selection,
         "image_size": image_size,

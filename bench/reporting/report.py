@@ -115,9 +115,13 @@ def chosen_groups(
     found = [([c for c in cells if asked.takes(c)], cells) for cells in groups.values()]
     found = [(cells, every) for cells, every in found if cells]
     if not found:
-        keys = "; ".join(" ".join(map(str, g)) for g in comparable_groups(stored)) or "none"
+        chosen = ", ".join(
+            f"{name} {value}" for name, value in filters.items() if value is not None
+        )
+        keys = "; ".join(", ".join(map(str, group)) for group in comparable_groups(stored))
         raise BenchError(
-            f"No stored cell in {out / 'cells'} to report on. Stored: {keys}. Run "
+            f"No stored cell in {out / 'cells'} to report on{f' of {chosen}' if chosen else ''}. "
+            f"Stored (profile, protocol, selection, image size): {keys or 'none'}. Run "
             f"`bench run --matrix {matrix.name}` or change the filters."
         )
     return found

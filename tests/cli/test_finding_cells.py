@@ -102,3 +102,23 @@ def test_show_says_a_cell_in_words_and_takes_the_last_part_of_an_id(results):
     assert "trained on busi, seed 0" in said and "Parameters: " in said
     assert "means over busi-test" in said and "0.7500" in said
     assert listed.cell_folder(done.id.rsplit("-", 1)[-1], results) == done.folder
+
+
+def test_reports_take_a_profile_as_the_run_did_and_say_what_is_stored(tmp_path):
+    cell(tmp_path / "cells", "unet", train="busi", profile="small")
+    asked = (
+        "report",
+        "--matrix",
+        "in-domain",
+        "--no-statistics",
+        "--results",
+        tmp_path,
+        "--profile",
+    )
+    assert bench(*asked, "my-profiles.toml:small").exit_code == 0
+    said = bench(*asked, "my-profiles.toml:large")
+    assert said.exit_code == 1
+    assert (
+        "to report on of profile large. Stored (profile, protocol, selection, image size): small,"
+        in str(said.exception)
+    )

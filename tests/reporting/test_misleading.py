@@ -153,6 +153,15 @@ def test_3_native_lengths_may_differ_and_are_told(tmp_path):
     assert "epochs (20, 5000)" in footer(one(cells), "Rows differ")
 
 
+def test_3_a_row_of_its_recipes_own_length_is_named_beside_a_shortened_one(tmp_path):
+    own = {"epochs": 1000, "steps_per_epoch": None, "images": 69000}
+    cells = [
+        cell(tmp_path, "unet", epochs=20),
+        cell(tmp_path, "gms", epochs=20, provenance={"own_length": own, "images_seen": 1380}),
+    ]
+    assert "own length (1000 epochs, as run)" in footer(one(cells), "Rows differ")
+
+
 # ---- 4. a variant in place of the method
 
 

@@ -211,6 +211,7 @@ def differences_line(rows: Sequence[TableRow]) -> list[str]:
 
 
 def _few(values: set[str]) -> str:
-    """Up to four values, numbers by size."""
+    """Up to four values, numbers by size; the recipe's own length is empty where the run has it."""
+    values = {value or "as run" for value in values}
     order = sorted(values, key=lambda text: (not text.isdigit(), int(text) if text.isdigit() else 0, text))  # fmt: skip
     return ", ".join(order[:4]) + (f" and {len(order) - 4} more" if len(order) > 4 else "")
