@@ -7,7 +7,7 @@ from rich.markup import escape
 from bench.cli.options import console
 from bench.experiments.cells import readable_cells
 from bench.experiments.course import duration
-from bench.experiments.estimate import Guess, disk, epochs_left, from_stored
+from bench.experiments.estimate import Expectation, Guess, disk, epochs_left
 from bench.experiments.runner import RunOptions, Task, settle, time_epochs
 from bench.experiments.sources import Sources
 
@@ -67,8 +67,8 @@ def _size_and_length(task: Task) -> list[str]:
 def _print_times(tasks: list[Task], options: RunOptions, sources: Sources) -> None:
     """Time of each cell to train, from stored cells of its kind, else from a few timed steps."""
     todo = list({task.id: task for task in tasks if task.state == "train"}.values())
-    records = readable_cells(options.cells)
-    guesses = {task.id: from_stored(task, records) for task in todo}
+    known = Expectation(sources, readable_cells(options.cells), options.devices[0])
+    guesses = {task.id: known.training(task) for task in todo}
     rest = [task for task in todo if guesses[task.id] is None]
     for cell, seconds in (time_epochs(rest, options, sources) if rest else {}).items():
         task = next(task for task in rest if task.id == cell)

@@ -14,7 +14,9 @@ from bench.cli.stopped import Stopped
 from bench.core.errors import BenchError
 from bench.core.paths import data_root
 from bench.experiments.attempts import epochs_done
+from bench.experiments.cells import readable_cells
 from bench.experiments.course import Course
+from bench.experiments.estimate import Expectation
 from bench.experiments.matrices import (
     Matrix,
     Overrides,
@@ -241,7 +243,8 @@ def _run(
     if not any(task.waits for task in tasks):
         return
     opt.require_devices(options.devices)
-    course = Course(tasks, options.cells)
+    expected = Expectation(sources, readable_cells(options.cells), options.devices[0])
+    course = Course(tasks, options.cells, len(options.devices), expected)
     try:
         with shown(course, console, amount) as follow:
 

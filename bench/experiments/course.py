@@ -1,11 +1,14 @@
 """How far a run is, in words: cells and epochs done, time left, and a log of each cell."""
 
+import heapq
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
+from bench.experiments.estimate import Guess
 from bench.experiments.messages import Epoch, Event, Failed, Finished, Scoring, Started, Step
 from bench.experiments.runner import Task
 
@@ -27,14 +30,26 @@ def duration(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
+class Expected(Protocol):
+    """What is known of trainings before they run; see `bench.experiments.estimate.Expectation`."""
+
+    def images(self, task: Task) -> int:
+        """Training images that a task still shows."""
+
+    def training(self, task: Task) -> Guess | None:
+        """Its time by stored cells of its method; None without one."""
+
+
 @dataclass
 class CellCourse:
     """One cell at work. share: of its epochs that are done, in [0, 1]; before: of them, in earlier
-    runs. doing: what it does now, or its last epoch; step: of the epoch after that."""
+    runs. doing: what it does now, or its last epoch; step: of the epoch after that. trains: not
+    only scored."""
 
     task: Task
     number: int
     started: float
+    trains: bool
     share: float = 0.0
     before: float = 0.0
     doing: str = "starting"
@@ -49,16 +64,28 @@ class CellCourse:
 
 
 class Course:
-    """The run's cells, from the events of its workers. Safe to call from several threads."""
+    """The run's cells, from the events of its workers. Safe to call from several threads.
+
+    workers: how many cells run at a time.
+    """
 
     def __init__(
-        self, tasks: Sequence[Task], cells: Path, clock: Callable[[], float] = time.monotonic
+        self,
+        tasks: Sequence[Task],
+        cells: Path,
+        workers: int,
+        expected: Expected,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.tasks, self.cells, self.clock = tasks, cells, clock
+        self.tasks, self.cells, self.workers, self.clock = tasks, cells, workers, clock
+        self.expected = expected
         self.working: dict[str, CellCourse] = {}
         self.total = self.begun = self.ended = 0
-        self.started = clock()
-        self._lock = threading.Lock()
+        self._over: set[str] = set()  # ids of cells that ended
+        self._paces: dict[str, tuple[str, float]] = {}  # cell -> its method, seconds per image
+        self._guesses: dict[str, Guess | None] = {}
+        self._scored: list[float] = []  # seconds of each cell that was only scored
+        self._lock = threading.RLock()
 
     def see(self, task: Task, event: Event) -> str | None:
         """Follow an event; the line that it deserves, if any. Every line is in the cell's log."""
@@ -69,10 +96,44 @@ class Course:
             return line
 
     def left(self) -> float | None:
-        """Seconds to the end of the run at the pace so far; None before anything is done."""
-        fresh = sum(cell.share - cell.before for cell in self.working.values()) + self.ended
-        open_ = self.total - self.ended - sum(cell.share for cell in self.working.values())
-        return (self.clock() - self.started) * open_ / fresh if fresh > 0 else None
+        """Seconds to the end of the run: cells at work by their own pace, those that wait by stored
+        cells of their method, else by the pace of this run. None while the time of a training is
+        not known: cells that are only scored say nothing about it."""
+        with self._lock:
+            now = self.clock()
+            free = [self._left_of(cell, now) for cell in self.working.values()]
+            waiting = {one.id: one for one in self.tasks if one.waits}
+            ahead = [
+                self._seconds(one, one.state == "train")
+                for one in waiting.values()
+                if one.id not in self.working and one.id not in self._over
+            ]
+        known = [seconds for seconds in (*free, *ahead) if seconds is not None]
+        if len(known) < len(free) + len(ahead) or not any(known):
+            return None
+        return _last_end(known[: len(free)], known[len(free) :], self.workers)
+
+    def _left_of(self, cell: CellCourse, now: float) -> float | None:
+        """Seconds to the end of a cell at work."""
+        if cell.share == 1.0:
+            return 0.0
+        left = cell.left(now)
+        if left is None and (whole := self._seconds(cell.task, cell.trains)) is not None:
+            left = max(0.0, whole - (now - cell.started))
+        return left
+
+    def _seconds(self, task: Task, trains: bool) -> float | None:
+        """Seconds that a whole task takes; 0 for one that is only scored while none of them ended."""
+        if not trains:
+            return _mean(self._scored) or 0.0
+        if task.id not in self._guesses:
+            self._guesses[task.id] = self.expected.training(task)
+        guess = self._guesses[task.id]
+        if guess is not None:
+            return guess.seconds
+        own = [pace for method, pace in self._paces.values() if method == task.request.method]
+        pace = _mean(own or [pace for _, pace in self._paces.values()])
+        return None if pace is None else pace * self.expected.images(task)
 
     def due(self, task: Task, event: Event) -> bool:
         """Whether an epoch's line is to be printed now: its first, its last, one in ten seconds."""
@@ -107,9 +168,8 @@ class Course:
     def _begin(self, task: Task, device: str) -> str:
         if not self.total:  # the states are settled by now, and duplicates have one id
             self.total = len({one.id for one in self.tasks if one.waits})
-            self.started = self.clock()
         self.begun += 1
-        cell = CellCourse(task, min(self.begun, self.total), self.clock())
+        cell = CellCourse(task, min(self.begun, self.total), self.clock(), task.state == "train")
         self.working[task.id] = cell
         how = f", resumes at epoch {task.resume + 1}" if task.resume else ""
         return f"{self._where(cell)}: starts on {device}{how}"
@@ -118,6 +178,7 @@ class Course:
         if not cell.before:
             cell.before = (event.epoch - 1) / event.epochs if cell.task.resume else 0.0
         cell.share = event.epoch / event.epochs
+        self._measure(cell)
         words = [f"epoch {event.epoch} of {event.epochs}", f"loss {event.row['loss']:.4f}"]
         words += [
             f"{name[:-4]} DSC {event.row[name]:.3f}"
@@ -131,6 +192,14 @@ class Course:
         run = f"; run: {duration(rest)} left" if rest is not None and self.total > 1 else ""
         return f"{self._where(cell)}: {cell.doing}{run}"
 
+    def _measure(self, cell: CellCourse) -> None:
+        """Keep the pace of a training so far, for the cells that wait."""
+        images = self.expected.images(cell.task)
+        if images:
+            fresh = (cell.share - cell.before) / (1 - cell.before)
+            spent = self.clock() - cell.started
+            self._paces[cell.task.id] = (cell.task.request.method, spent / (images * fresh))
+
     def _end(self, task: Task, event: Finished | Failed) -> str:
         cell = self.working.pop(task.id)
         where, took = self._where(cell), duration(self.clock() - cell.started)
@@ -138,11 +207,17 @@ class Course:
             if event.in_use:
                 self.begun -= 1
                 return f"{where}: {event.message} It is waited for when the rest is done."
-            self.ended += 1
+            self._close(cell)
             return f"{where}: failed after {took}: {event.message}"
-        self.ended += 1
+        self._close(cell)
+        if not cell.trains:
+            self._scored.append(self.clock() - cell.started)
         scores = ", ".join(f"{test} DSC {dsc:.3f}" for test, dsc in event.dsc.items())
         return f"{where}: done in {took}" + (f", {scores}" if scores else "")
+
+    def _close(self, cell: CellCourse) -> None:
+        self.ended += 1
+        self._over.add(cell.task.id)
 
     def _where(self, cell: CellCourse) -> str:
         return f"cell {cell.number} of {self.total} {cell.task.request.label}"
@@ -153,3 +228,16 @@ class Course:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / LOG).open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _last_end(at_work: Sequence[float], waiting: Sequence[float], workers: int) -> float:
+    """Seconds to the end of the last task, each one begun by the worker that is free first."""
+    free = [*at_work, *[0.0] * (workers - len(at_work))]
+    heapq.heapify(free)
+    for seconds in waiting:
+        heapq.heapreplace(free, free[0] + seconds)
+    return max(free)

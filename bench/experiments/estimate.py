@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.core.errors import BenchError
 from bench.experiments.cells import CellRecord
+from bench.experiments.lengths import images_per_epoch
 from bench.experiments.runner import Task
 from bench.experiments.sources import Sources
 
@@ -52,34 +52,47 @@ class Guess:
     basis: str
 
 
-def from_stored(task: Task, records: Sequence[CellRecord]) -> Guess | None:
-    """The time of a task by stored cells of its method, dataset, profile and size; None without
-    one."""
-    assert task.resolution is not None
-    key = task.resolution.key
-    rates = []
-    for record in records:
-        same = (record.key.method, record.key.train, record.key.profile, record.key.image_size) == (
-            key.method, key.train, key.profile, key.image_size
-        )  # fmt: skip
-        rate = _epoch_seconds(record) if same and record.status == "done" else None
-        rates += [rate] if rate is not None else []
-    if not rates:
-        return None
-    rate = sum(rates) / len(rates)
-    return Guess(rate * epochs_left(task), f"{len(rates)} stored cells")
+class Expectation:
+    """What is known of trainings before they run: their images, and the pace of stored cells."""
+
+    def __init__(self, sources: Sources, records: Sequence[CellRecord], device: str) -> None:
+        """device: "cpu" or "cuda:0", where the cells will train; stored cells of the other class of
+        devices are no guide."""
+        self._sources = sources
+        kind = "CPU" if device == "cpu" else "GPU"
+        self._records = [one for one in records if one.provenance.get("device_class") == kind]
+
+    def images(self, task: Task) -> int:
+        """Training images that a resolved task still shows."""
+        assert task.resolution is not None
+        split = self._sources.split(task.request.train, task.request.protocol)
+        recipe = task.resolution.recipe
+        return images_per_epoch(recipe, len(split.train)) * epochs_left(task)
+
+    def training(self, task: Task) -> Guess | None:
+        """The time of a resolved task by stored cells of its method, profile and size, those on its
+        own dataset where there are any; None without one. Validation is included."""
+        assert task.resolution is not None
+        key = task.resolution.key
+        wanted = (key.method, key.profile, key.image_size)
+        near = [
+            one
+            for one in self._records
+            if (one.key.method, one.key.profile, one.key.image_size) == wanted
+        ]
+        own = [record for record in near if record.key.train == key.train]
+        paces = [pace for record in own or near if (pace := _image_seconds(record)) is not None]
+        if not paces:
+            return None
+        seconds = sum(paces) / len(paces) * self.images(task)
+        return Guess(seconds, f"{len(paces)} stored cell" + "s" * (len(paces) > 1))
 
 
-def _epoch_seconds(record: CellRecord) -> float | None:
-    """Seconds of an epoch of a stored cell, validation included; None where it does not say."""
-    seconds = record.provenance.get("train_seconds")
-    if seconds is None:
-        return None
-    try:
-        epochs = len(record.history())
-    except (BenchError, KeyError, AssertionError):
-        return None
-    return seconds / epochs if epochs else None
+def _image_seconds(record: CellRecord) -> float | None:
+    """Seconds for each training image of a stored cell, validation included; None where it does not
+    say."""
+    seconds, images = (record.provenance.get(name) for name in ("train_seconds", "images_seen"))
+    return seconds / images if record.status == "done" and seconds and images else None
 
 
 def epochs_left(task: Task) -> int:

@@ -109,13 +109,23 @@ def test_progress_in_a_pipe_is_a_line_for_epochs_or_none(bench, tiny, tmp_path):
     assert len(load_cells(tmp_path / "other" / "cells")) == 1
 
 
+class Known:
+    """Nothing is known before an epoch is done; every cell has a hundred images."""
+
+    def images(self, task):
+        return 100
+
+    def training(self, task):
+        return None
+
+
 def test_the_live_block_fits_80_columns(tmp_path):
     long = request(
         method="smp:unetplusplus/tu-convnext_tiny", train="kvasir-instrument",
         settings={"weights": "imagenet", "options": {"encoder_depth": 4}},
     )  # fmt: skip
     tasks = [Task(long, "train", id="a"), Task(request(), "train", id="b")]
-    course = Course(tasks, tmp_path)
+    course = Course(tasks, tmp_path, 2, Known())
     for task in tasks:
         course.see(task, Started(device="cuda:0"))
         row = {"loss": 0.123456, "val_dsc": 0.8, "test_dsc": 0.9}
