@@ -131,6 +131,17 @@ def narrowing(
     )
 
 
+def cases(text: str | None) -> dict[str, tuple[str, ...]]:
+    """Dataset -> case ids, of `glas:testA_12,glas:testA_13,busi:benign (3)`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for word in listed("--cases", text):
+        dataset, colon, case = (part.strip() for part in word.partition(":"))
+        if not (dataset and colon and case):
+            raise BenchError(f"--cases {word[:60]!r}: write DATASET:CASE, such as glas:testA_12.")
+        found[dataset] = (*found.get(dataset, ()), case)
+    return found
+
+
 def devices(text: str) -> tuple[str, ...]:
     """The devices in `auto`, `cpu`, `cuda` or `cuda:0,cuda:1`; BenchError for any other name.
 

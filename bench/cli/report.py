@@ -40,6 +40,10 @@ def report(
     html: Annotated[
         bool, typer.Option("--html", help="Write the report as one HTML page, too.")
     ] = False,
+    cases: Annotated[
+        str | None,
+        typer.Option(help="Test cases to show, too: DATASET:CASE, comma-separated."),
+    ] = None,
     data: opt.Data = None,
     card: opt.Cards = None,
     out: opt.Out = Path("results"),
@@ -53,6 +57,6 @@ def report(
 
     view = reports.View(
         part, published, grid, subset, optimism, statistics, format_, html, data_root(data),
-        tuple(card or ()),
+        tuple(card or ()), opt.cases(cases),
     )  # fmt: skip
     reports.rebuild(asked, out, filters, view, console)

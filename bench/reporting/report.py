@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from bench.data.cards import list_cards
 from bench.experiments.cells import CellRecord, load_cell, readable_cells
 from bench.experiments.matrices import Matrix
 from bench.experiments.runner import Task
+from bench.reporting.cases import Chosen, Images, require_cases
 from bench.reporting.frame import ScoreIndex, scores_of
 from bench.reporting.html.part import Part
 from bench.reporting.statistics import (
@@ -47,7 +49,8 @@ class View:
     scores are taken. subset: which cases of a foreign test set. optimism: whether tables have its
     column. statistics: mark ties with the best, and write the statistics of each table of two rows
     or more. format: of printed tables. html: write the page, too, which every run does; data, cards:
-    where its images of test cases come from.
+    where images of test cases come from. cases: those to be shown besides the worst, median and
+    best ones.
     """
 
     asked: Narrowing = EVERYTHING
@@ -60,6 +63,12 @@ class View:
     html: bool = False
     data: Path | None = None
     cards: tuple[Path, ...] = ()
+    cases: Chosen = field(default_factory=dict)
+
+    @cached_property
+    def images(self) -> Images:
+        """Images of test cases, for figures and the page."""
+        return Images(self.data, self.cards)
 
 
 def of_run(
@@ -90,12 +99,13 @@ def rebuild(
 
     filters: profile, protocol, selection and image_size; None keeps every value.
 
-    Raises BenchError when nothing is stored, or nothing passes the filters.
+    Raises BenchError when nothing is stored, nothing passes the filters, or no cell has scores of a
+    case that was asked for.
     """
-    made = [
-        _produce(matrix, cells, stored, (), out, view, console)
-        for cells, stored in chosen_groups(matrix, out, filters, view.asked)
-    ]
+    groups = chosen_groups(matrix, out, filters, view.asked)
+    if view.cases:
+        require_cases(view.cases, *_scored([cell for cells, _ in groups for cell in cells]))
+    made = [_produce(matrix, cells, stored, (), out, view, console) for cells, stored in groups]
     files = [file for own, _ in made for file in own]
     return files + (
         _page(matrix, [part for _, part in made], out, view, console) if view.html else []
@@ -177,6 +187,8 @@ def _produce(
         grid=view.grid,
         suffix=narrowed.suffix,
         narrowed=narrowed.words,
+        images=view.images,
+        chosen=view.cases,
     )
     files += figures
     text = f"{len(files)} files in {out / 'tables' / folder} and {out / 'figures' / folder}"
@@ -198,8 +210,8 @@ def _page(
         matrix.title,
         parts,
         editions=[edition for edition in named if edition],
-        data=view.data,
-        cards=view.cards,
+        images=view.images,
+        chosen=view.cases,
     )
     console.print(f"Page: {file}", markup=False, highlight=False, soft_wrap=True)
     return [file]

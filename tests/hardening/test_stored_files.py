@@ -19,8 +19,8 @@ from bench.experiments.cells import HISTORY, RECORD, load_cells, readable_cells
 from bench.experiments.jobs import _set_aside_damaged_state
 from bench.experiments.predictions import Predictions, read_predictions
 from bench.experiments.store import reload
-from bench.reporting.plots.build import _has_history, _stored_case
-from bench.reporting.tables.table import Column
+from bench.reporting.cases import Images, Line
+from bench.reporting.plots.build import _has_history
 
 MATRIX = """
 title = "Mine"
@@ -34,7 +34,6 @@ kind = "methods"
 datasets = ["busi"]
 """
 
-COLUMN = Column("busi", "busi")
 
 REPORT = ("report", "--matrix", "mine.toml", "--out", "results")
 
@@ -159,20 +158,13 @@ def examples(record, case: str = "case-0"):
     return file
 
 
-class Scores:
-    """The part of `FigureData` that examples read."""
-
-    def dsc(self, record, column):
-        return pd.DataFrame({"case": ["case-0"], "value": [0.8]})
-
-
 DAMAGES = ["empty", "garbage", "short", "other case", "pickled", "no image"]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_examples_are_not_drawn(two, caplog, damage):
-    file = examples(two[0])
-    assert _stored_case(Scores(), two[0], COLUMN).dsc == 0.8
+    file, line = examples(two[0]), Line("UNet", two[0], {"case-0": 0.8})
+    assert list(Images(None).kept(line, "busi-test")) == ["case-0"]
     if damage == "empty":
         file.write_bytes(b"")
     elif damage == "garbage":
@@ -185,7 +177,7 @@ def test_damaged_examples_are_not_drawn(two, caplog, damage):
         np.savez(file, case_ids=np.array([print], object))
     elif damage == "no image":
         np.savez(file, case_ids=np.array(["case-0"]))
-    assert _stored_case(Scores(), two[0], COLUMN) is None
+    assert Images(None).kept(line, "busi-test") == {}
     assert "busi-test-examples.npz is" in caplog.text
 
 

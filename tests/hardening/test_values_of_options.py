@@ -2,6 +2,8 @@
 
 import pytest
 
+from bench.cli.options import cases
+
 RUN = ("run", "--matrix", "ablations", "--profile", "smoke")
 LONG = "9" * 5000
 DEEP = "[" * 100_000
@@ -191,3 +193,15 @@ def test_a_file_where_the_environment_names_a_folder(refused, home, monkeypatch)
     (home / "file").write_text("a file")
     monkeypatch.setenv("GMS_BENCH_DATA", "file")
     refused("data", "status", says=("file", "folder"))
+
+
+@pytest.mark.parametrize("text", ["", ",", "case-1", "glas:", ":case-1", "glas", "9" * 5000])
+def test_cases(refused, text):
+    refused("report", "--matrix", "ablations", "--cases", text, says=("--cases",))
+
+
+def test_cases_keep_spaces_and_colons_of_their_ids():
+    assert cases("glas:testA_12, busi:benign (3),glas:a:b") == {
+        "glas": ("testA_12", "a:b"),
+        "busi": ("benign (3)",),
+    }

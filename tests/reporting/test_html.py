@@ -16,15 +16,15 @@ from bench.core.files import write_with
 from bench.experiments.cells import load_cells
 from bench.experiments.matrices import Matrix, TableBlock
 from bench.experiments.predictions import Predictions
+from bench.reporting.cases import Case, Images
 from bench.reporting.frame import ScoreIndex, scores_of
 from bench.reporting.html import page as page_module
-from bench.reporting.html import pictures as pictures_module
 from bench.reporting.html.contours import outline
 from bench.reporting.html.curves import curves_svg
 from bench.reporting.html.grids import order_of
 from bench.reporting.html.page import json_text, page_file, write_page
 from bench.reporting.html.part import Part
-from bench.reporting.html.pictures import Case, Images, galleries
+from bench.reporting.html.pictures import galleries
 from bench.reporting.report import View, rebuild
 from bench.reporting.statistics import table_statistics
 from bench.reporting.tables import build_tables, comparison_key
@@ -262,6 +262,16 @@ def test_cases_are_chosen_for_all_and_for_each_method(results):
     }  # fmt: skip
 
 
+def test_a_case_that_was_asked_for_comes_first(results):
+    (gallery,) = galleries(
+        part_of(results / "cells"), Images(None), {"busi": ("case-1", "case-3"), "glas": ("x",)}
+    )
+    assert next(iter(gallery.reasons.items())) == (
+        "case-1", ["asked for", "median on average", "median of GMS", "kept with the cells"]
+    )  # fmt: skip
+    assert "Asked for and not among them: case-3." in gallery.note
+
+
 def test_a_full_page_says_how_many_cases_it_leaves_out(results):
     (gallery,) = galleries(part_of(results / "cells"), Images(None))
     gallery.pack(10**6)
@@ -413,7 +423,7 @@ def test_a_page_as_large_as_the_papers_stays_below_5_mb(tmp_path, monkeypatch):
     part = Part(comparison_key(cells[0]), cells, tables, [], [], scores, {})
     case = Case(image, ragged)
     monkeypatch.setattr(Images, "of", lambda *_: lambda _: case)
-    monkeypatch.setattr(pictures_module, "_preds", lambda *_: dict.fromkeys(ids, ragged))
+    monkeypatch.setattr(Images, "masks", lambda *_: dict.fromkeys(ids, ragged))
     file = write_page(tmp_path / "p.html", "A", [part], editions=["aaai2025", "arxiv-v1"])
     text = file.read_text(encoding="utf-8")
     content = data_of(text)

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from records import cell, curve, put_scores
+from records import case_rows, cell, curve, put_scores
 
 from bench.core.errors import BenchError
 from bench.core.files import write_with
@@ -17,6 +17,8 @@ matplotlib = pytest.importorskip("matplotlib", reason="figures need matplotlib")
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from bench.reporting.cases import Images, require_cases
+from bench.reporting.frame import ScoreIndex, scores_of
 from bench.reporting.plots import (
     Example,
     Reconstruction,
@@ -129,7 +131,9 @@ def test_a_dataset_without_scores_gets_no_axes_and_is_named(cells):
     assert [data.title(column) for column in data.columns] == ["BUSI"]
     assert data.remark == "No scores on BUS."
     with styled():
-        (name, figure), *_ = build_module._figures([data], cells, TITLES, ["unet", "gms"], "r")
+        (name, figure), *_ = build_module._figures(
+            [data], cells, TITLES, ["unet", "gms"], "r", (Images(None), {})
+        )
         assert name == "t1-dsc"
         assert [axes.get_title() for axes in figure.axes] == ["BUSI"]
         assert any("No scores on BUS." in text for text in words(figure))
@@ -152,7 +156,7 @@ def test_the_remark_names_the_comparison_key_the_phantoms_and_selection_on_test(
     tmp_path, monkeypatch
 ):
     seen = []
-    monkeypatch.setattr(build_module, "_figures", lambda *a: seen.append(a[-1]) or [])
+    monkeypatch.setattr(build_module, "_figures", lambda *a: seen.append(a[-2]) or [])
     build_figures(MATRIX, [cell(tmp_path, protocol="paper", selection="best-test")], tmp_path)
     build_figures(MATRIX, [cell(tmp_path, profile="paper", image_size=224)], tmp_path)
     assert "Profile demo, protocol paper, selection rule best-test, 96 px." in seen[0]
@@ -216,16 +220,68 @@ def test_cases_are_averaged_over_seeds_before_they_are_drawn(tmp_path):
     assert spread.cases == pytest.approx([30, 90])
 
 
-def test_examples_print_the_stored_dsc_of_their_case(tmp_path):
-    record = cell(tmp_path, dsc=0.9, cases=3)
-    rows = record.scores("busi", "test").assign(dsc=[0.123, 0.5, 0.6])
-    record = put_scores(record, "busi-test", rows)
-    put_examples(record, "busi-test", disc(radius=7))
+def with_cases(folder, scores, method="unet"):
+    """A cell on busi with a DSC for each of case-0, case-1, ..., of which `kept` holds images."""
+    record = cell(folder, method)
+    record = put_scores(record, "busi-test", case_rows([{"dsc": dsc} for dsc in scores]))
+    file = record.scores_file("busi", "test").with_name("busi-test-examples.npz")
+    count = len(scores)
+    kept = {
+        "case_ids": np.array([f"case-{at}" for at in range(count)]),
+        "images": np.stack([np.full((32, 32, 3), at, np.uint8) for at in range(count)]),
+        "masks": np.stack([disc()] * count),
+        "preds": np.stack([disc(radius=3 + at) for at in range(count)]),
+    }
+    write_with(file, lambda stream: np.savez_compressed(stream, **kept))
+    return record
+
+
+def examples_of(records, **chosen):
     block = METHODS.model_copy(update={"datasets": ("busi",)})
-    (example,) = build_module._examples(figure_data(block, [record], TITLES))
-    assert example.label == "BUSI"
-    assert example.scores == {"UNet": "DSC 12.3"}
-    assert (example.target == disc()).all() and (example.preds["UNet"] == disc(radius=7)).all()
+    data = figure_data(block, records, TITLES)
+    return build_module._examples(data, Images(None), chosen)
+
+
+def test_the_worst_the_median_and_the_best_case_are_drawn_with_their_dsc(tmp_path):
+    record = with_cases(tmp_path, [0.5, 0.123, 0.9, 0.6, 0.7])
+    worst, median, best = examples_of([record])
+    labels = [example.label for example in (worst, median, best)]
+    assert labels == [
+        "BUSI, worst of 5 kept\ncase-1", "BUSI, median of 5 kept\ncase-3",
+        "BUSI, best of 5 kept\ncase-2",
+    ]  # fmt: skip
+    assert worst.scores == {"UNet": "DSC 12.3"}
+    assert (worst.image == 1).all() and (worst.preds["UNet"] == disc(radius=4)).all()
+    assert (worst.target == disc()).all()
+
+
+def test_cases_are_chosen_by_the_mean_over_methods(tmp_path):
+    one = with_cases(tmp_path, [0.2, 0.3, 0.9])
+    other = with_cases(tmp_path, [0.9, 0.1, 0.8], "gms")
+    found = examples_of([one, other])
+    assert [example.label.split()[-1] for example in found] == ["case-1", "case-0", "case-2"]
+    assert found[1].scores == {"UNet": "DSC 20.0", "GMS": "DSC 90.0"}
+
+
+def test_cases_that_were_asked_for_come_first(tmp_path):
+    record = with_cases(tmp_path, [0.5, 0.1, 0.9, 0.6, 0.7])
+    found = examples_of([record], busi=("case-4", "case-2"), glas=("testA_1",))
+    assert [example.label.replace("\n", " ") for example in found] == [
+        "BUSI, asked for case-4", "BUSI, asked for case-2", "BUSI, worst of 5 kept case-1",
+        "BUSI, median of 5 kept case-3",
+    ]  # fmt: skip
+
+
+def test_a_case_that_nobody_scored_is_refused_with_near_names(tmp_path):
+    records = [with_cases(tmp_path, [0.5, 0.1])]
+    scores = ScoreIndex(scores_of(records))
+    require_cases({"busi": ("case-0", "case-1")}, records, scores)
+    with pytest.raises(
+        BenchError, match="No scored test case of busi has the id 'csae-1'. Near: case-1"
+    ):
+        require_cases({"busi": ("csae-1",)}, records, scores)
+    with pytest.raises(BenchError, match="No scored dataset named 'bus'. Did you mean 'busi'"):
+        require_cases({"bus": ("case-1",)}, records, scores)
 
 
 def test_the_parameter_figure_places_each_method_at_its_count(cells):
@@ -268,6 +324,31 @@ def test_curves_have_loss_above_dsc_below_and_say_which_dsc(tmp_path):
         figure = curves_figure([on_test], TITLES, "t", "r", ["gms"])
         assert figure.axes[1].get_ylabel() == "test DSC (%)"
         assert_nothing_is_clipped(figure)
+
+
+def shifts(figure, axes):
+    """How many points each curve is moved up."""
+    figure.canvas.draw()
+    moved = []
+    for line in axes.lines:
+        there = line.get_transform().transform([(4, 0.5)])[0, 1]
+        moved.append((there - axes.transData.transform([(4, 0.5)])[0, 1]) * 72 / figure.dpi)
+    return [round(float(points), 1) for points in moved]
+
+
+def test_curves_that_coincide_are_drawn_side_by_side(tmp_path):
+    cells = [
+        cell(tmp_path, "unet", history=curve()),
+        cell(tmp_path, "gms", history=curve()),
+        cell(tmp_path, "ege_unet", history=curve(best=0.3)),
+    ]
+    with styled():
+        figure = curves_figure(cells, TITLES, "t", "r", ["unet", "gms", "ege_unet"])
+        above, below = figure.axes
+        assert shifts(figure, above) == [0, 1.7, 3.4]  # three equal losses
+        assert shifts(figure, below) == [0, 1.7, 0]  # two equal DSC, one lower
+        assert "Curves that coincide are drawn side by side." in " ".join(words(figure))
+    assert [line.get_marker() for line in above.lines] == ["o", "s", "^"]
 
 
 def test_variants_of_a_method_get_their_own_curve_and_name(tmp_path):

@@ -16,13 +16,14 @@ import bench
 from bench.core.errors import BenchError
 from bench.core.files import write_text
 from bench.experiments.ceilings import load_ceilings
+from bench.reporting.cases import Chosen, Images
 from bench.reporting.claims import check_claims, load_claims
 from bench.reporting.claims.listing import claims_listing, findings_listing
 from bench.reporting.forensics import findings_of_cells, findings_of_edition
 from bench.reporting.html.cells import CellView, Pool, index_grid, views
 from bench.reporting.html.grids import Grid, listing_grid, statistics_grids, table_grid
 from bench.reporting.html.part import Part
-from bench.reporting.html.pictures import Gallery, Images, galleries
+from bench.reporting.html.pictures import Gallery, galleries
 from bench.reporting.published import load_edition
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -45,18 +46,18 @@ def write_page(
     parts: Sequence[Part],
     *,
     editions: Sequence[str] = (),
-    data: Path | None = None,
-    cards: Sequence[Path] = (),
+    images: Images | None = None,
+    chosen: Chosen | None = None,
 ) -> Path:
     """Write the page of a report.
 
-    editions: published numbers whose claims are listed. data: the folder of prepared datasets,
-    where it is at hand; cards: the user's own.
+    editions: published numbers whose claims are listed. images: of the test cases; without, those
+    of phantoms. chosen: cases that are shown first.
     """
     pool = Pool()
     cells = views(parts, pool)
-    images = Images(data, cards)
-    shown = [found for part in parts for found in galleries(part, images)]
+    images = images or Images(None)
+    shown = [found for part in parts for found in galleries(part, images, chosen)]
     _pack(shown)
     claims, notes = _claims(parts, editions, file.parent)
     notes += _limit_cases(cells)

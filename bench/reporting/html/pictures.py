@@ -1,26 +1,27 @@
-"""The predictions to look at: which cases, their images, and outlines of all methods' masks.
-
-Images come from the prepared data or the phantoms where they are those that were scored, else from
-the few examples that every cell keeps.
-"""
+"""The predictions to look at: which cases, and images and outlines of all methods' masks, packed."""
 
 import base64
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import ValidationError
 
-from bench.core.errors import BenchError
-from bench.experiments.cells import CellRecord, CellRequest, TestSet
-from bench.experiments.predictions import read_predictions
-from bench.experiments.sources import Sources
+from bench.experiments.cells import TestSet
+from bench.reporting.cases import (
+    Case,
+    Chosen,
+    Images,
+    Line,
+    Mask,
+    averages,
+    thirds,
+    worst_median_best,
+)
 from bench.reporting.html.contours import outline
 from bench.reporting.html.part import Part
 from bench.reporting.tables import Column
@@ -28,40 +29,19 @@ from bench.reporting.tables.footer import column_title
 
 MOST_PIXELS = 256  # side of an embedded image; outlines keep the network's grid
 GIVE_UP = 3  # cases that did not fit, after which no other is tried: their outlines take time
-Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Case:
-    """image: uint8 (H, W, 3). target: bool (H, W)."""
-
-    image: NDArray[np.uint8]
-    target: Mask
-
-
-@dataclass(frozen=True)
-class Line:
-    """A method on one test set: DSC in [0, 1] by case id, and its stored masks by case id."""
-
-    label: str
-    record: CellRecord
-    dsc: dict[str, float]
-    preds: dict[str, Mask]
-
-    def ordered(self) -> list[str]:
-        """Case ids, worst first; equal scores by id."""
-        return sorted(self.dsc, key=lambda case: (self.dsc[case], case))
 
 
 @dataclass
 class Gallery:
     """One test set: the chosen cases in order of importance.
 
-    reasons: case id -> why it is shown. note: what is not shown, and why. size: (H, W) of the masks.
+    masks: of each line, by case id. reasons: case id -> why it is shown. note: what is not shown,
+    and why.
     """
 
     title: str
     lines: list[Line]
+    masks: Sequence[Mapping[str, Mask]]
     pictures: Callable[[str], Case | None]
     reasons: dict[str, list[str]]
     note: str = ""
@@ -98,9 +78,7 @@ class Gallery:
             "image": data_uri(found.image),
             "target": outline(found.target),
             "size": list(found.target.shape),
-            "preds": [
-                outline(line.preds[case]) if case in line.preds else None for line in self.lines
-            ],
+            "preds": [outline(masks[case]) if case in masks else None for masks in self.masks],
         }
 
     def content(self) -> dict[str, Any]:
@@ -121,7 +99,7 @@ class Gallery:
             "n": len(order),
             "dsc": [_percent(line.dsc.get(case)) for case in places],
             "rank": [order.index(case) + 1 if case in line.dsc else None for case in places],
-            "picks": [places.get(order[at]) for at in (0, (len(order) - 1) // 2, -1)],
+            "picks": [places.get(order[at]) for at in thirds(len(order))],
         }
 
 
@@ -142,15 +120,16 @@ def data_uri(image: NDArray[np.uint8]) -> str:
 # ---- which cases
 
 
-def galleries(part: Part, images: "Images") -> list[Gallery]:
-    """One per test set of the part's tables that has a case to show."""
+def galleries(part: Part, images: Images, chosen: Chosen | None = None) -> list[Gallery]:
+    """One per test set of the part's tables that has a case to show; chosen: cases that come first."""
     found = []
     for column, rows in _columns(part).items():
         lines = [line for line in _lines(part, column, rows) if line.dsc]
         if lines:
             title = column_title(column.train, column.test, part.titles)
             title += " (all cases)" if column.subset == "all" else ""
-            found.append(_gallery(title, column, lines, images))
+            asked = (chosen or {}).get(column.test, ())
+            found.append(_gallery(title, column, lines, images, asked))
     return found
 
 
@@ -181,110 +160,44 @@ def _lines(part: Part, column: Column, rows: dict[str, str]) -> Iterator[Line]:
         used.add(cell)
         scores = part.scores.rows(cell, column.test, column.subset, "network", "dsc")
         dsc = dict(zip(scores["case"].astype(str), scores["value"].astype(float), strict=True))
-        yield Line(row, record, dsc, _preds(record, label))
+        yield Line(row, record, dsc)
 
 
-def _preds(record: CellRecord, label: str) -> dict[str, Mask]:
-    """Masks on the network grid by case; those of the kept examples where no other are at hand."""
-    assert record.folder is not None
-    try:
-        found = read_predictions(record.folder, label, record.tests[label].predictions)
-    except BenchError:
-        return {case: pred for case, (_, pred) in _examples(record, label).items()}
-    return dict(zip(found.case_ids, found.network, strict=True))
-
-
-def _examples(record: CellRecord, label: str) -> dict[str, tuple[Case, Mask]]:
-    """The kept examples of a cell: case id -> the case and the predicted mask."""
-    assert record.folder is not None
-    file = record.folder / "scores" / f"{label}-examples.npz"
-    if not file.is_file():
-        return {}
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            ids = map(str, stored["case_ids"])
-            rows = zip(stored["images"], stored["masks"], stored["preds"], strict=True)
-            return {
-                case: (Case(image, mask.astype(bool)), pred.astype(bool))
-                for case, (image, mask, pred) in zip(ids, rows, strict=True)
-            }
-    except (OSError, ValueError, KeyError, EOFError):  # damaged: nothing to show, nothing to score
-        return {}
-
-
-def _gallery(title: str, column: Column, lines: list[Line], images: "Images") -> Gallery:
+def _gallery(
+    title: str, column: Column, lines: list[Line], images: Images, chosen: Sequence[str]
+) -> Gallery:
     record, label = lines[0].record, f"{column.test}-{column.subset}"
-    kept = {case: own for case, (own, _) in _examples(record, label).items()}
+    kept = {case: own for case, (own, _) in images.kept(lines[0], label).items()}
     everything = images.of(record, TestSet(dataset=column.test, subset=column.subset))  # type: ignore[arg-type]
     reasons: dict[str, list[str]] = {}
-    for case, why in _choices(lines, list(kept)):
+    for case, why in _choices(lines, chosen, list(kept)):
         reasons.setdefault(case, []).append(why)
-    if everything:
-        return Gallery(title, lines, everything, reasons)
-    note = "The data is not at hand: only the images that the cells keep are shown."
-    shown = {case: why for case, why in reasons.items() if case in kept}
-    return Gallery(title, lines, kept.get, shown, note)
+    note = ""
+    if everything is None:
+        note = "The data is not at hand: only the images that the cells keep are shown."
+        absent = [case for case in chosen if case not in kept]
+        note += f" Asked for and not among them: {', '.join(absent)}." if absent else ""
+        reasons = {case: why for case, why in reasons.items() if case in kept}
+    masks = [images.masks(line, label, reasons) for line in lines]
+    return Gallery(title, lines, masks, everything or kept.get, reasons, note)
 
 
-def _choices(lines: Sequence[Line], kept: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _choices(
+    lines: Sequence[Line], chosen: Sequence[str], kept: Sequence[str]
+) -> Iterator[tuple[str, str]]:
     """(case id, why), the most important first."""
-    means = {
-        case: float(np.mean([line.dsc[case] for line in lines]))
-        for case in lines[0].dsc
-        if all(case in line.dsc for line in lines)
-    }
-    if means:
-        order = sorted(means, key=lambda case: (means[case], case))
-        for words, at in zip(("worst", "median", "best"), _thirds(len(order)), strict=True):
-            yield order[at], f"{words} on average"
-        if len(lines) > 1:
-            spread = {case: float(np.ptp([line.dsc[case] for line in lines])) for case in means}
-            yield max(spread, key=lambda case: (spread[case], case)), "methods differ most"
+    for case in chosen:
+        if any(case in line.dsc for line in lines):
+            yield case, "asked for"
+    means = averages(lines)
+    for case, word in worst_median_best(means):
+        yield case, f"{word} on average"
+    if means and len(lines) > 1:
+        spread = {case: float(np.ptp([line.dsc[case] for line in lines])) for case in means}
+        yield max(spread, key=lambda case: (spread[case], case)), "methods differ most"
     for words, place in (("worst", 0), ("best", 2), ("median", 1)):
         for line in lines:
             order = line.ordered()
-            yield order[_thirds(len(order))[place]], f"{words} of {line.label}"
+            yield order[thirds(len(order))[place]], f"{words} of {line.label}"
     for case in kept:
         yield case, "kept with the cells"
-
-
-def _thirds(count: int) -> tuple[int, int, int]:
-    """Places of the worst, the median (the lower one of two) and the best."""
-    return 0, (count - 1) // 2, count - 1
-
-
-# ---- images
-
-
-class Images:
-    """Images and masks of test cases from prepared data or phantoms, where they are what was scored.
-
-    data: the folder of prepared datasets, None for phantoms alone.
-    """
-
-    def __init__(self, data: Path | None, cards: Sequence[Path] = ()) -> None:
-        self._data, self._cards = data, list(cards)
-        self._sources: dict[str, Sources] = {}
-
-    def of(self, record: CellRecord, test: TestSet) -> Callable[[str], Case | None] | None:
-        """case id -> its picture; None where the test set's cases are not at hand."""
-        try:
-            request = CellRequest.model_validate(record.provenance.get("request"))
-            sources = self._source(request)
-            if sources.test_digest(test, request.protocol) != record.tests[test.label].cases:
-                return None
-            arrays = sources.arrays(test.dataset, request.profile.image_size)
-        except (BenchError, ValidationError):
-            return None
-
-        def case(name: str) -> Case | None:
-            (row,) = arrays.rows([name])
-            return Case(arrays.images[row], arrays.masks[row])
-
-        return case
-
-    def _source(self, request: CellRequest) -> Sources:
-        name = request.profile.model_dump_json()
-        if name not in self._sources:
-            self._sources[name] = Sources(request.profile, self._data, self._cards)
-        return self._sources[name]

@@ -1,24 +1,20 @@
 """Which figures a matrix's cells give, and where they are written."""
 
 import logging
-import zipfile
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from bench.core.errors import BenchError
-from bench.experiments.cells import CellRecord
+from bench.experiments.cells import CellRecord, TestSet
 from bench.experiments.matrices import Matrix, TableBlock
+from bench.reporting.cases import Chosen, Images, Line, averages, worst_median_best
 from bench.reporting.frame import ScoreIndex, scores_of
 from bench.reporting.plots.curves import curves_figure
 from bench.reporting.plots.optimism import optimism_figure
 from bench.reporting.plots.performance import drop_figure, parameters_figure, spread_figure
-from bench.reporting.plots.pictures import Example, Mask, qualitative_figure
+from bench.reporting.plots.pictures import Example, qualitative_figure
 from bench.reporting.plots.series import FigureData, figure_data
 from bench.reporting.plots.style import save, styled
 from bench.reporting.tables.comparable import ComparisonKey, require_one_key, standing
@@ -43,6 +39,8 @@ def build_figures(
     grid: Grid = "network",
     suffix: str = "",
     narrowed: str = "",
+    images: Images | None = None,
+    chosen: Chosen | None = None,
 ) -> list[Path]:
     """Draw every figure that the cells allow, as PNG and PDF under `folder`; returns the files.
 
@@ -50,7 +48,8 @@ def build_figures(
     cross-domain drop, training curves, and the optimism where it was measured. cells: records of
     one comparison key. titles: dataset -> heading. scores: the cells' scores where they are read
     already. grid: where scores are taken. suffix, narrowed: of a report on a part of what is stored:
-    what follows each file's name, and what it is narrowed to in words.
+    what follows each file's name, and what it is narrowed to in words. images: of the test cases;
+    without, those of phantoms. chosen: cases to draw besides the worst, median and best ones.
     Raises BenchError when the cells cannot be compared, by the checks that tables make.
     """
     if not cells:
@@ -65,7 +64,8 @@ def build_figures(
     paths: list[Path] = []
     with styled():
         data = [figure_data(block, records, titles, scores, grid) for block in _blocks(matrix)]
-        for name, figure in _figures(data, records, titles, order, remark):
+        looks = (images or Images(None), chosen or {})
+        for name, figure in _figures(data, records, titles, order, remark, looks):
             paths += save(figure, folder, name + suffix)
     return paths
 
@@ -89,13 +89,14 @@ def _figures(
     titles: Mapping[str, str],
     order: Sequence[str],
     remark: str,
+    looks: tuple[Images, Chosen],
 ) -> list[tuple[str, Figure]]:
     figures: list[tuple[str, Figure]] = []
     for data in every:
         names = [name for c in data.columns for name in (c.train, c.test)]
         if names:
             own = _with_data(remark, data.records, names, titles)
-            figures += _block_figures(data, f"{own} {data.remark}".rstrip())
+            figures += _block_figures(data, f"{own} {data.remark}".rstrip(), *looks)
     drawn = {id(record) for data in every for record in data.records}
     trained = [r for r in records if r.status == "done" and id(r) in drawn and _has_history(r)]
     remark = _with_data(remark, trained, [record.key.train for record in trained], titles)
@@ -111,7 +112,9 @@ def _figures(
     return figures
 
 
-def _block_figures(data: FigureData, remark: str) -> list[tuple[str, Figure]]:
+def _block_figures(
+    data: FigureData, remark: str, images: Images, chosen: Chosen
+) -> list[tuple[str, Figure]]:
     """The figures of one table of the matrix."""
     block = data.layout.block
     figures = [(f"{block.name}-dsc", spread_figure(data, block.caption, remark))]
@@ -122,7 +125,7 @@ def _block_figures(data: FigureData, remark: str) -> list[tuple[str, Figure]]:
     if block.kind == "cross-domain":
         title = "What is lost on the other dataset"
         figures.append((f"{block.name}-drop", drop_figure(data, title, remark)))
-    examples = _examples(data)
+    examples = _examples(data, images, chosen)
     if examples:
         columns = [row.label for row in data.layout.rows if any(row.label in e.preds for e in examples)]  # fmt: skip
         figure = qualitative_figure(examples, columns, f"{block.caption}: examples", remark)
@@ -167,63 +170,62 @@ def _with_data(
     return remark + (f" Data: {'; '.join(parts)}." if parts else "")
 
 
-def _examples(data: FigureData) -> list[Example]:
-    """The first stored test case of each column, with every row's prediction of it."""
-    examples = []
+def _examples(data: FigureData, images: Images, chosen: Chosen) -> list[Example]:
+    """Cases of each column, with every row's prediction of them."""
+    found = []
     for column in data.columns:
-        stored = {}
-        for row in data.layout.rows:
-            for record in data.records_of(row, column.train)[:1]:
-                case = _stored_case(data, record, column)
-                if case is not None:
-                    stored[row.label] = case
-        if stored:
-            word = "native DSC" if data.grid == "native" else "DSC"
-            examples.append(_example(data.title(column), stored, word))
-    return examples
+        lines = list(_lines(data, column))
+        found += _of_column(data, column, lines, images, chosen.get(column.test, ()))
+    return found
 
 
-@dataclass(frozen=True)
-class _StoredCase:
-    """A cell's first stored example. image: uint8 (H, W, 3); masks: bool (H, W); dsc in [0, 1]."""
-
-    case: str
-    image: NDArray[np.uint8]
-    target: Mask
-    pred: Mask
-    dsc: float
-
-
-def _stored_case(data: FigureData, record: CellRecord, column: Column) -> _StoredCase | None:
-    """The first case of a cell's examples of a test set, None where it has none."""
-    file = record.scores_file(column.test, column.subset)
-    file = file.with_name(f"{file.stem}-examples.npz")
-    if not file.is_file():
-        return None
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            case = str(stored["case_ids"][0])
-            masks = (stored["masks"][0].astype(bool), stored["preds"][0].astype(bool))
-            image = stored["images"][0]
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, LookupError) as error:
-        logger.warning("%s is damaged (%s): its cell shows no example. Delete it.", file, error)
-        return None
-    rows = data.dsc(record, column)
-    if rows.empty:  # no scores on this grid
-        return None
-    if not (rows["case"] == case).any():
-        logger.warning("%s is of other cases than its cell: no example is shown. Delete it.", file)
-        return None
-    return _StoredCase(case, image, *masks, float(rows.loc[rows["case"] == case, "value"].iloc[0]))
+def _lines(data: FigureData, column: Column) -> Iterator[Line]:
+    """The rows whose cells were scored on the very same cases as the first one's."""
+    label, cases = f"{column.test}-{column.subset}", None
+    for row in data.layout.rows:
+        for record in data.records_of(row, column.train)[:1]:
+            rows = data.dsc(record, column)
+            if label not in record.tests or rows.empty:
+                continue
+            cases = cases or record.tests[label].cases
+            if record.tests[label].cases == cases:
+                values = rows["value"].astype(float)
+                yield Line(row.label, record, dict(zip(rows["case"].astype(str), values, strict=True)))  # fmt: skip
 
 
-def _example(title: str, stored: Mapping[str, _StoredCase], word: str) -> Example:
-    """The case of the first row, with the predictions of the rows that hold the same one.
-
-    word: what the score below each panel is.
-    """
-    first = next(iter(stored.values()))
-    same = {label: example for label, example in stored.items() if example.case == first.case}
-    preds = {label: example.pred for label, example in same.items()}
-    scores = {label: f"{word} {100 * example.dsc:.1f}" for label, example in same.items()}
-    return Example(title, first.image, first.target, preds, scores)
+def _of_column(
+    data: FigureData, column: Column, lines: list[Line], images: Images, chosen: Sequence[str]
+) -> list[Example]:
+    """The worst, the median and the best case by mean DSC over the rows, after those asked for."""
+    label, means = f"{column.test}-{column.subset}", averages(lines)
+    if not means:
+        return []
+    everything = images.of(lines[0].record, TestSet(dataset=column.test, subset=column.subset))
+    kept = {
+        case: own
+        for line in lines
+        for case, (own, _) in images.kept(line, label).items()
+        if case in means
+    }
+    picture = everything or kept.get
+    among = means if everything else {case: means[case] for case in means if case in kept}
+    extent = "" if everything else f" of {len(among)} kept"
+    reasons: dict[str, str] = {}
+    for case in chosen:
+        if case in among:
+            reasons[case] = "asked for"
+        elif case in means:
+            logger.warning("No image of %s of %s is at hand: it is not drawn.", case, column.test)
+    for case, word in worst_median_best(among):
+        reasons.setdefault(case, word + extent)
+    masks = {line.label: images.masks(line, label, reasons) for line in lines}
+    unit = "native DSC" if data.grid == "native" else "DSC"
+    found = []
+    for case, why in reasons.items():
+        own = picture(case)
+        assert own is not None  # the case is among those with an image
+        preds = {name: held[case] for name, held in masks.items() if case in held}
+        words = {line.label: f"{unit} {100 * line.dsc[case]:.1f}" for line in lines}
+        title = f"{data.title(column)}, {why}\n{case}"
+        found.append(Example(title, own.image, own.target, preds, words))
+    return found

@@ -2,16 +2,23 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from bench.experiments.cells import CellRecord
 from bench.reporting.plots.performance import series_legend
 from bench.reporting.plots.style import new_figure, series_style
 from bench.reporting.repetitions import facets, telling, words_of
 from bench.reporting.variants import Variant, variant_of
+
+NEAR = 0.012  # of an axis' height: less than the width of a line
+APART = 1.7  # points between curves that would hide each other
+MARKS = 6  # on a curve of many epochs
 
 
 def curves_figure(
@@ -24,25 +31,32 @@ def curves_figure(
     """Loss (log) above, DSC below, a column per training dataset, a line per cell.
 
     Seeds share a colour. The DSC is that on validation cases, or on test cases where the protocol
-    holds none out; the axis says which. order: every method, in the legend's order.
+    holds none out; the axis says which. order: every method, in the legend's order. Curves that
+    would hide each other are drawn side by side.
     """
     labels = series_labels(records)
     trains = list(dict.fromkeys(record.key.train for record in records))
     histories = {record.id: record.history() for record in records}
     scored = any(_column(history) for history in histories.values())
+    if len(records) > 1:
+        remark = f"{remark} Curves that coincide are drawn side by side.".lstrip()
     figure = new_figure(2.4 * len(trains) + 0.5, 4.5 if scored else 2.5, title, remark)
     grid = figure.subplots(1 + scored, len(trains), squeeze=False, sharex="col")
     methods = {labels[record.id]: record.key.method for record in records}
     names = sorted(methods, key=lambda name: (order.index(methods[name]), name))
     for place, train in enumerate(trains):
         own = [record for record in records if record.key.train == train]
+        looks = [names.index(labels[record.id]) for record in own]
+        drawn = [histories[record.id] for record in own]
         below = grid[1, place] if scored else None
-        for record in own:
-            colour, marker = series_style(names.index(labels[record.id]))
-            _draw(grid[0, place], below, histories[record.id], colour, marker)
+        _draw_losses(grid[0, place], drawn, looks)
+        if below is not None:
+            _draw_scores(below, drawn, looks)
         grid[0, place].set_title(titles.get(train, train))
-        measured = _measured([histories[record.id] for record in own])
-        _label(grid[0, place], below, place == 0, measured)
+        _label(grid[0, place], below, place == 0, _measured(drawn))
+        for axes in (grid[0, place], below):
+            if axes is not None:
+                _spread(axes)
     series_legend(figure, names, "-")
     return figure
 
@@ -91,23 +105,58 @@ def _column(history: pd.DataFrame) -> str:
     return next(measured, "")
 
 
-def _draw(above: Axes, below: Axes | None, history: pd.DataFrame, colour: str, marker: str) -> None:
-    alone = marker if len(history) == 1 else ""  # a line through one point is invisible
-    above.plot(
-        history["epoch"], history["loss"], color=colour, linewidth=1.1, marker=alone, markersize=3
-    )
-    column = _column(history)
-    if below is None or not column:
-        return
-    measured = history.dropna(subset=[column])
-    below.plot(
-        measured["epoch"],
-        100 * measured[column],
-        color=colour,
-        linewidth=1.1,
-        marker=marker if len(measured) <= 30 else "",
-        markersize=3,
-    )
+def _draw_losses(axes: Axes, histories: Sequence[pd.DataFrame], looks: Sequence[int]) -> None:
+    for history, look in zip(histories, looks, strict=True):
+        _draw(axes, history["epoch"], history["loss"], look)
+
+
+def _draw_scores(axes: Axes, histories: Sequence[pd.DataFrame], looks: Sequence[int]) -> None:
+    for history, look in zip(histories, looks, strict=True):
+        if column := _column(history):
+            measured = history.dropna(subset=[column])
+            _draw(axes, measured["epoch"], 100 * measured[column], look)
+
+
+def _draw(axes: Axes, epochs: pd.Series, values: pd.Series, look: int) -> None:
+    """A curve with a marker at each of a few epochs, else at some that differ from its
+    neighbours'."""
+    colour, marker = series_style(look)
+    every = max(1, round(len(epochs) / MARKS))
+    start = (look * max(1, every // 4)) % every
+    axes.plot(
+        epochs, values, color=colour, linewidth=1.1, marker=marker, markersize=3,
+        markevery=(start, every),
+    )  # fmt: skip
+
+
+def _spread(axes: Axes) -> None:
+    """Move curves that lie on others up by a little more than a line's width."""
+    lines = axes.get_lines()
+    low, high = axes.transScale.transform([(1, value) for value in axes.get_ylim()])[:, 1]
+    heights = [_heights(axes, line, low, high) for line in lines]
+    shifts: list[int] = []
+    for place, curve in enumerate(heights):
+        taken = {shifts[at] for at in range(place) if _coincide(heights[at], curve)}
+        shifts.append(min(set(range(place + 1)) - taken))
+    for line, shift in zip(lines, shifts, strict=True):
+        if shift:
+            figure = axes.get_figure(root=True)
+            assert figure is not None
+            up = ScaledTranslation(0, shift * APART / 72, figure.dpi_scale_trans)
+            line.set_transform(axes.transData + up)
+
+
+def _heights(axes: Axes, line: Line2D, low: float, high: float) -> pd.Series:
+    """Epoch -> height in the axes, as a share of theirs."""
+    epochs, values = (np.asarray(part, dtype=float) for part in line.get_data())
+    scaled = axes.transScale.transform(np.column_stack([np.ones_like(values), values]))[:, 1]
+    return pd.Series((scaled - low) / (high - low), index=epochs)
+
+
+def _coincide(one: pd.Series, other: pd.Series) -> bool:
+    """Whether two curves lie on each other at half of their common epochs or more."""
+    gaps = (one - other).dropna().abs()
+    return len(gaps) > 0 and float((gaps < NEAR).mean()) >= 0.5
 
 
 def _label(above: Axes, below: Axes | None, first: bool, measured: str) -> None:

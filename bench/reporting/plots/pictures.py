@@ -22,7 +22,8 @@ class Example:
     """One case: its picture, its target, and what each method predicted.
 
     image: uint8 (H, W, 3). target, preds: bool (H, W). preds: title of a column -> mask; a column
-    without one stays visibly empty. scores: title of a column -> words under its panel.
+    without one stays visibly empty. scores: title of a column -> words under its panel. label: lines
+    beside the row.
     """
 
     label: str
@@ -64,7 +65,8 @@ def qualitative_figure(
     for axes_row, example in zip(grid, examples, strict=True):
         for axes, head in zip(axes_row, heads, strict=True):
             _example_panel(axes, example, head)
-        axes_row[0].set_ylabel(wrapped(example.label, 18), fontsize=7.5)
+        label = "\n".join(wrapped(line, 22) for line in example.label.splitlines())
+        axes_row[0].set_ylabel(label, fontsize=7)
     for axes, head in zip(grid[0], heads, strict=True):
         axes.set_title(_broken(head), fontsize=7.5)
     _contour_legend(figure)
