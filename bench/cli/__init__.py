@@ -56,7 +56,7 @@ def _run() -> None:
 
     _on_signals(_stop)
     try:
-        app()
+        app(prog_name="bench")  # also by `python -m bench.cli`
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         sys.exit(2)

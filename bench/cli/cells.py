@@ -17,13 +17,14 @@ from rich.text import Text
 
 from bench.cli import options as opt
 from bench.cli.options import console
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, unknown_name
+from bench.data.cards import list_cards
 from bench.experiments import locks
 from bench.experiments.attempts import STATE, Unfinished, epochs_done, unfinished
 from bench.experiments.cells import RECORD, CellRecord, CellRequest, load_cell, readable_cells
 from bench.experiments.code_digest import training_code
 from bench.experiments.course import duration
-from bench.registry import source_file, use_plugin_files
+from bench.registry import method_names, source_file, use_plugin_files
 
 State = Literal["done", "failed", "resumable", "stale"]
 
@@ -151,8 +152,12 @@ Resumable = Annotated[bool, typer.Option("--resumable", help="Only stopped train
 def chosen(
     found: Sequence[Row], method: str | None, dataset: str | None, states: dict[State, bool]
 ) -> list[Row]:
-    """The rows that pass every filter; several states are joined by OR."""
+    """The rows that pass every filter; several states are joined by OR. BenchError for a name that
+    is neither stored nor known."""
     methods, datasets = opt.listed("--method", method), opt.listed("--dataset", dataset)
+    _require_known("method", methods, {row.method for row in found}, method_names())
+    cards = [card.name for card in list_cards()]
+    _require_known("dataset", datasets, {row.dataset for row in found}, cards)
     wanted = [state for state, asked in states.items() if asked]
     return [
         row
@@ -161,6 +166,12 @@ def chosen(
         and (not datasets or row.dataset in datasets)
         and (not wanted or row.state in wanted)
     ]
+
+
+def _require_known(kind: str, asked: Sequence[str], stored: set[str], known: Sequence[str]) -> None:
+    for name in asked:
+        if name not in stored and name not in known and not name.startswith("smp:"):
+            raise unknown_name(kind, name, stored.union(known))
 
 
 def print_cells(shown: Sequence[Row], as_json: bool) -> None:
@@ -178,9 +189,11 @@ def print_cells(shown: Sequence[Row], as_json: bool) -> None:
     table.add_column("state", no_wrap=True)
     for row in shown:
         table.add_row(*map(Text, _words(row)))
-    console.print(table if shown else "no cell")
     if shown:
-        console.print(f"{len(shown)} cells. bench show CELL says all of one.", highlight=False)
+        console.print(table)
+        console.print(
+            f"{opt.counted(len(shown), 'cell')}. bench show CELL says all of one.", highlight=False
+        )
 
 
 def _words(row: Row) -> list[str]:
@@ -244,10 +257,11 @@ def rm(
         console.print("no cell")
         return
     print_cells(found, False)
+    count = opt.counted(len(found), "cell")
     if not yes:
         if not sys.stdin.isatty():
-            raise BenchError(f"Nobody can be asked here. To delete {len(found)} cells: --yes.")
-        typer.confirm(f"Delete {len(found)} cells?", abort=True)
+            raise BenchError(f"Nobody can be asked here. To delete {count}: --yes.")
+        typer.confirm(f"Delete {count}?", abort=True)
     console.print(f"{sum(map(_deleted, found))} of {len(found)} cells deleted")
 
 

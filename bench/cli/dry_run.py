@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 
-from bench.cli.options import console
+from bench.cli.options import console, counted
 from bench.experiments.cells import readable_cells
 from bench.experiments.course import duration
 from bench.experiments.estimate import Expectation, Guess, disk, epochs_left
@@ -52,11 +52,15 @@ def _size_and_length(task: Task) -> list[str]:
         if task.record is None:
             return []
         key = task.record.key
-        return [f"{task.record.network_size} px", f"{key.epochs} epochs", f"recipe {key.recipe}"]
+        return [
+            f"{task.record.network_size} px",
+            counted(key.epochs, "epoch"),
+            f"recipe {key.recipe}",
+        ]
     found = task.resolution
     facts = [
         f"{found.network_size} px",
-        f"{found.recipe.epochs} epochs in batches of {found.recipe.batch_size}",
+        f"{counted(found.recipe.epochs, 'epoch')} in batches of {found.recipe.batch_size}",
         f"recipe {found.key.recipe}",
         f"initial weights {found.initial_weights}",
     ]
@@ -70,9 +74,18 @@ def _print_times(tasks: list[Task], options: RunOptions, sources: Sources) -> No
     known = Expectation(sources, readable_cells(options.cells), options.devices[0])
     guesses = {task.id: known.training(task) for task in todo}
     rest = [task for task in todo if guesses[task.id] is None]
-    for cell, seconds in (time_epochs(rest, options, sources) if rest else {}).items():
-        task = next(task for task in rest if task.id == cell)
-        guesses[cell] = Guess(seconds * epochs_left(task), "a few timed steps, no validation")
+    alike: dict[str, list[Task]] = {}  # all but the seed, which changes no time
+    for task in rest:
+        alike.setdefault(task.request.model_copy(update={"seed": 0}).model_dump_json(), []).append(
+            task
+        )
+    timed = [group[0] for group in alike.values()]
+    seconds = time_epochs(timed, options, sources) if timed else {}
+    for group in alike.values():
+        for task in group if group[0].id in seconds else ():
+            guesses[task.id] = Guess(
+                seconds[group[0].id] * epochs_left(task), "a few timed steps, no validation"
+            )
     for task in todo:
         guess = guesses[task.id]
         words = "not known" if guess is None else f"{duration(guess.seconds)} ({guess.basis})"

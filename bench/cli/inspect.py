@@ -82,19 +82,23 @@ def list_(
     if method or dataset or any(states.values()):
         raise BenchError("--method, --dataset, --failed, --stale, --resumable: of cells only.")
     rows = _rows(kind, card or [])
-    if kind == "tokenizers" and not as_json:
-        rows = [_short(row) for row in rows]
+    if not as_json:
+        rows = [_short(kind, row) for row in rows]
     print_rows(rows, as_json, kind)
 
 
-def _short(row: dict[str, Any]) -> dict[str, Any]:
-    """A tokenizer's row without what only JSON has room for."""
+def _short(kind: str, row: dict[str, Any]) -> dict[str, Any]:
+    """A row without what only JSON has room for."""
+    if kind == "protocols":
+        return {name: row[name] for name in ("name", "title", "selection", "recipe")}
+    if kind != "tokenizers":
+        return row
     return {
         "name": row["name"],
         "role": row["role"],
         "channels": row["latent_channels"],
         "factor": row["factor"],
-        "parameters": row["parameters"],
+        "parameters": None if row["parameters"] is None else f"{row['parameters']:,}",
         "weights": row["weights_hash"][:12] if row["weights_hash"] else "not at hand",
         "from": row["source"],
     }
@@ -183,6 +187,8 @@ def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
         return
     table = Table(show_header=False, show_edge=False)
     for key, value in facts.items():
+        if key == "param_shapes":  # hundreds of numbers, for programs
+            continue
         text = _words(value)
         if len(text) >= 900 and key not in ("original", "departures"):
             text = f"{text[:900]} ... (--json)"
@@ -201,7 +207,13 @@ def _words(value: Any) -> str:
             return ", ".join(f"{name}={_inside(part)}" for name, part in value.items())
         case [dict(), *_]:
             return "\n".join(_words(part) for part in value)
-    return value if isinstance(value, str) else json.dumps(value)
+        case bool() | str():
+            return value if isinstance(value, str) else json.dumps(value)
+        case int():
+            return f"{value:,}" if value >= 10_000 else str(value)
+        case float():
+            return f"{value:.6g}"
+    return json.dumps(value)
 
 
 def _inside(value: Any) -> str:
@@ -277,20 +289,20 @@ def _print_check(row: Any) -> None:
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="method, matrix or dataset")],
+    kind: Annotated[str, typer.Argument(help="method, tokenizer, matrix or dataset")],
     name: str,
     folder: Annotated[Path, typer.Option("--out", help="Where it is written.")] = Path("."),
 ) -> None:
-    """Write a working plugin package, matrix file or dataset card to start from."""
+    """Write a working method, tokenizer, matrix or dataset card to start from."""
     from bench.conformance.scaffold import new_file, new_method
 
     match kind:
         case "method":
             files = new_method(name, folder)
-        case "matrix" | "dataset":
+        case "tokenizer" | "matrix" | "dataset":
             files = [new_file(kind, name, folder)]
         case _:
-            raise unknown_name("kind", kind, ("method", "matrix", "dataset"))
+            raise unknown_name("kind", kind, ("method", "tokenizer", "matrix", "dataset"))
     for file in files:
         console.print(file, markup=False)
 

@@ -89,6 +89,11 @@ GiveUp = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 cell`, `2 cells`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def names(text: str | None) -> tuple[str, ...]:
     """The names in a comma-separated option."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())

@@ -94,7 +94,7 @@ def run(
         bool | None, typer.Option("--compile/--no-compile", help="torch.compile.")
     ] = None,
     assigned: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME=VALUE or recipe.NAME=VALUE.")
+        list[str] | None, typer.Option("--set", help="NAME=VALUE, or recipe.NAME=VALUE")
     ] = None,
     plugin: opt.Plugins = None,
     card: opt.Cards = None,

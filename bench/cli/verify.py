@@ -105,7 +105,10 @@ def _print(found: list[Verification], whole: str) -> None:
         _print_skipped(found)
     counts = {state: sum(one.state == state for one in found) for state in COLOURS}
     words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    console.print(f"{len(found)} cells: {words}. Digest of all records: {whole}", highlight=False)
+    console.print(
+        f"{opt.counted(len(found), 'cell')}: {words}. Digest of all records: {whole}",
+        highlight=False,
+    )
 
 
 def _print_skipped(found: list[Verification]) -> None:

@@ -1,4 +1,5 @@
-"""`bench new`: a plugin package, a matrix or a dataset card that works before anything is changed."""
+"""`bench new`: a plugin package, a tokenizer, a matrix or a dataset card that works before anything
+is changed."""
 
 import keyword
 import re
@@ -8,7 +9,7 @@ from string import Template
 from bench.core.errors import BenchError
 from bench.core.files import write_text
 from bench.core.paths import PACKAGE
-from bench.registry import plain_method_names
+from bench.registry import plain_method_names, tokenizer_names
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 FILE_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -48,22 +49,35 @@ def new_method(name: str, folder: Path) -> list[Path]:
 
 
 def new_file(kind: str, name: str, folder: Path) -> Path:
-    """Write `<folder>/<name>.toml`, a commented matrix or dataset card, and return it.
+    """Write a commented matrix or dataset card `<folder>/<name>.toml`, or a tokenizer in a plugin file
+    `<folder>/bench_<name>.py`, and return it.
 
-    kind: "matrix" or "dataset". Raises BenchError for a name that a card cannot have, or that has a
-    file.
+    kind: "matrix", "dataset" or "tokenizer". Raises BenchError for a name that a card cannot have, or
+    that has a file.
     """
     if not FILE_NAME.fullmatch(name):
         raise BenchError(
             f"{name!r} cannot name a {kind}: use lower-case letters and digits, words joined by "
             "hyphens, a letter first. For example: my-data."
         )
-    target = folder / f"{name}.toml"
+    if kind == "tokenizer" and name in tokenizer_names():
+        raise BenchError(
+            f"A tokenizer named {name!r} is registered already. Choose a name that says what differs."
+        )
+    words = name.split("-")
+    code = kind == "tokenizer"
+    file = f"bench_{'_'.join(words)}.py" if code else f"{name}.toml"
+    target = folder / file
     if target.exists():
         raise BenchError(f"{target} exists already. Choose another name or --out, or delete it.")
-    title = " ".join(word.capitalize() for word in name.split("-"))
-    template = Template((TEMPLATES / f"{kind}.toml.txt").read_text(encoding="utf-8"))
-    write_text(target, template.substitute(name=name, title=title))
+    template = TEMPLATES / f"{kind}.{'py' if code else 'toml'}.txt"
+    values = {
+        "name": name,
+        "file": file,
+        "title": " ".join(word.capitalize() for word in words),
+        "class_name": "".join(word.capitalize() for word in words),
+    }
+    write_text(target, Template(template.read_text(encoding="utf-8")).substitute(values))
     return target
 
 

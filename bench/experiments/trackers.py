@@ -136,14 +136,22 @@ class WeightsAndBiases:
     def __init__(self, folder: Path) -> None:
         import wandb
 
+        if wandb.setup().settings.mode == "online":
+            try:
+                wandb.login()  # asks in a terminal, before there is a progress display
+            except wandb.errors.Error as error:
+                raise BenchError(
+                    f"--track wandb: {error} Or set WANDB_MODE=offline: runs stay in {folder}."
+                ) from error
         folder.mkdir(parents=True, exist_ok=True)
         self.wandb, self.folder = wandb, folder
         self.runs: dict[str, Any] = {}
 
     def _run(self, name: str, configuration: dict[str, Any]) -> Any:
+        """silent, console: it would write into the progress display, and take what is printed."""
         return self.wandb.init(
             project=self.PROJECT, name=name, config=configuration, dir=str(self.folder),
-            reinit="create_new",
+            reinit="create_new", settings=self.wandb.Settings(silent=True, console="off"),
         )  # fmt: skip
 
     def begin(self, cell: str, label: str, configuration: dict[str, Any]) -> None:
@@ -231,7 +239,7 @@ class Tracking:
                 except Exception as error:  # noqa: BLE001 - whatever a server or its client raises
                     self.trackers.remove(tracker)
                     name = type(tracker).__name__
-                    logger.warning("%s is not told any more: %s", name, error)
+                    logger.warning("%s is left out from now on: %s", name, error)
 
 
 def _configuration(task: Task) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from bench.data.prepare import prepare
 from bench.data.prepared import read_index
 from bench.experiments.matrices import Overrides, expand, get_matrix
 from bench.protocols import get_profile, get_protocol
+from bench.registry import get_tokenizer, use_plugin_files
 
 
 def test_the_skeleton_is_a_package_with_entry_point_and_test(tmp_path):
@@ -74,3 +75,17 @@ def test_new_files_overwrite_nothing_and_want_a_plain_name(tmp_path):
         new_file("matrix", "mine", tmp_path)
     with pytest.raises(BenchError, match="cannot name a dataset"):
         new_file("dataset", "../mine", tmp_path)
+
+
+def test_a_new_tokenizer_gives_pictures_back_as_written(tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr("bench.registry._plugin_files", [])
+    file = new_file("tokenizer", "my-pixels", tmp_path)
+    assert file.name == "bench_my_pixels.py"
+    use_plugin_files([file])
+    tokenizer = get_tokenizer("my-pixels").load()
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(tokenizer.decode(tokenizer.encode(images)), images, atol=1e-6)
+    with pytest.raises(BenchError, match="'tiny-kl' is registered already"):
+        new_file("tokenizer", "tiny-kl", tmp_path)

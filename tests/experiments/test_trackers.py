@@ -1,6 +1,7 @@
 """Trackers get every cell's configuration, epochs, scores and figures; read back with their own
 readers."""
 
+import io
 import logging
 
 import numpy as np
@@ -70,13 +71,43 @@ def test_mlflows_local_store_holds_a_run_for_each_cell(tmp_path, monkeypatch):
     assert (tmp_path / "tracking" / "mlflow" / "mlflow.db").is_file()
 
 
-def test_wandb_takes_a_run_offline(tmp_path, monkeypatch):
-    pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
+@pytest.fixture
+def wandb(monkeypatch, tmp_path):
+    """The package, as a fresh process finds it: no account, no settings."""
+    package = pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    package.teardown()
+    yield package
+    package.teardown()
+
+
+def test_wandb_keeps_a_run_for_each_cell_offline(wandb, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("WANDB_MODE", "offline")
     tracking = Tracking([make_tracker("wandb", tmp_path)])
     follow(tracking, tmp_path)
     assert tracking.trackers
-    assert len(list((tmp_path / "tracking" / "wandb").glob("wandb/offline-run-*"))) == 3
+    runs = sorted((tmp_path / "tracking" / "wandb" / "wandb").glob("offline-run-*"))
+    stored = [next(run.glob("*.wandb")).read_bytes() for run in runs]
+    done, failed, figures = (
+        next(content for content in stored if name in content)
+        for name in (b"unet on busi, seed 0", b"unet on busi, seed 1", b"curves_")
+    )
+    assert len(stored) == 3 and b"busi-test DSC" in done and b"busi-test DSC" not in failed
+    for words in (b"0.5", b"0.25", b"0.75", b"0.625", b"val_dsc", b'"cpu"'):
+        assert words in done
+    assert figures not in (done, failed)
+    assert len(list(tmp_path.rglob("files/media/images/curves_*.png"))) == 1
+    said = capfd.readouterr()
+    assert said.out == "" and "wandb:" not in said.err
+
+
+def test_wandb_without_an_account_is_refused_before_the_run(wandb, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(BenchError, match="No API key configured.*Or set WANDB_MODE=offline"):
+        make_tracker("wandb", tmp_path)
 
 
 def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(tmp_path, caplog):
@@ -87,7 +118,7 @@ def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(tmp_path, caplog):
     tracking = Tracking([Away()])
     with caplog.at_level(logging.WARNING, "bench"):
         follow(tracking, tmp_path)
-    assert caplog.messages == ["Away is not told any more: no server"]
+    assert caplog.messages == ["Away is left out from now on: no server"]
 
 
 def test_a_tracker_that_is_not_there_is_refused_with_what_to_install(tmp_path, monkeypatch):
