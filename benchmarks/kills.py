@@ -43,21 +43,34 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
 
 
-def command(epochs: int) -> list[str]:
-    """The run that is killed: four cells on phantoms, two at a time."""
-    return [
-        sys.executable, "-m", "bench.cli", "run", "--train", "busi", "--methods", "ege_unet,gms",
-        "--seeds", "0-1", "--profile", "smoke", "--epochs", str(epochs), "--device", "cpu",
-        "--jobs", "2", "--verbose",
-    ]  # fmt: skip
+@dataclass(frozen=True)
+class Run:
+    """The run that is killed: two seeds of each method on phantoms, two cells at a time."""
+
+    methods: str
+    epochs: int
+
+    @property
+    def cells(self) -> int:
+        """How many it trains."""
+        return 2 * len(self.methods.split(","))
+
+    @property
+    def command(self) -> list[str]:
+        """As typed."""
+        return [
+            sys.executable, "-m", "bench.cli", "run", "--train", "busi", "--methods", self.methods,
+            "--seeds", "0-1", "--profile", "smoke", "--epochs", str(self.epochs), "--device", "cpu",
+            "--jobs", "2", "--verbose",
+        ]  # fmt: skip
 
 
-def started(folder: Path, out: Path, epochs: int) -> subprocess.Popen[str]:
+def started(folder: Path, out: Path, run: Run) -> subprocess.Popen[str]:
     """The run on the results in `folder`; what it says goes to the file `out`."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GMS_BENCH")}
     environment |= {"GMS_BENCH_CACHE": str(folder.parent / "cache"), "OMP_NUM_THREADS": "1"}
     with out.open("w") as file:
-        words = [*command(epochs), "--results", str(folder)]
+        words = [*run.command, "--results", str(folder)]
         return subprocess.Popen(
             words, env=environment, text=True, stdout=file, stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -74,10 +87,10 @@ def workers_of(pid: int) -> list[int]:
         return []
 
 
-def kill_once(folder: Path, out: Path, epochs: int, span: float, draws: random.Random, tally: Tally) -> bool:  # fmt: skip
+def kill_once(folder: Path, out: Path, run: Run, span: float, draws: random.Random, tally: Tally) -> bool:  # fmt: skip
     """Run and kill at a random moment within `span` seconds; False where the run ended before."""
     number, at, worker = draws.choice(SIGNALS), draws.uniform(0, span), draws.random() < 0.4
-    process = started(folder, out, epochs)
+    process = started(folder, out, run)
     try:
         status = process.wait(at)
         if status:
@@ -135,10 +148,10 @@ def last_line(out: Path) -> str:
     return (out.read_text(errors="replace").splitlines() or [""])[-1]
 
 
-def finished(folder: Path, out: Path, epochs: int, tally: Tally) -> bool:
+def finished(folder: Path, out: Path, run: Run, tally: Tally) -> bool:
     """Run undisturbed until the status is 0."""
     for _ in range(TRIES):
-        status = started(folder, out, epochs).wait()
+        status = started(folder, out, run).wait()
         _count_resumed("the last one", out, tally)
         if status == 0:
             return True
@@ -173,7 +186,7 @@ def differences(folder: Path, whole: Path) -> list[str]:
     return found
 
 
-def kill_often(asked: argparse.Namespace, whole: Path, span: float, tally: Tally) -> None:
+def kill_often(asked: argparse.Namespace, run: Run, whole: Path, span: float, tally: Tally) -> None:
     """Do all kills, folder after folder, and compare each."""
     draws = random.Random(asked.seed)
     while sum(tally.kills.values()) < asked.kills:
@@ -181,11 +194,11 @@ def kill_often(asked: argparse.Namespace, whole: Path, span: float, tally: Tally
         shutil.rmtree(folder, ignore_errors=True)
         hit = True
         while hit and sum(tally.kills.values()) < asked.kills:
-            hit = kill_once(folder, out, asked.epochs, span, draws, tally)
+            hit = kill_once(folder, out, run, span, draws, tally)
             done = sum(tally.kills.values())
             if hit and done % 10 == 0:
                 print(f"{done} kills, {tally.folders} folders compared, wrong: {tally.wrong}", flush=True)  # fmt: skip
-        if finished(folder, out, asked.epochs, tally):
+        if finished(folder, out, run, tally):
             found = differences(folder, whole)
             tally.wrong += found
             tally.folders += 1
@@ -193,18 +206,18 @@ def kill_often(asked: argparse.Namespace, whole: Path, span: float, tally: Tally
                 shutil.move(folder, asked.out / f"differs-{tally.folders}")
 
 
-def share(count: int, asked: argparse.Namespace, whole: Path, tally: Tally) -> None:
+def share(count: int, asked: argparse.Namespace, run: Run, whole: Path, tally: Tally) -> None:
     """So many commands at once on one folder."""
     folder = asked.out / f"shared-{count}"
     shutil.rmtree(folder, ignore_errors=True)
     outs = [asked.out / f"shared-{count}-{number}.txt" for number in range(count)]
-    statuses = [one.wait() for one in [started(folder, out, asked.epochs) for out in outs]]
+    statuses = [one.wait() for one in [started(folder, out, run) for out in outs]]
     trained: Counter[str] = Counter()
     for out in outs:
         trained.update(re.findall(r"cell \d+ of \d+ (.*?): epoch 1 of", out.read_text()))
     if any(statuses):
         tally.wrong.append(f"{count} runners ended with {statuses}")
-    if sorted(trained.values()) != [1] * 4:
+    if sorted(trained.values()) != [1] * run.cells:
         tally.wrong.append(f"{count} runners: trainings {dict(trained)}")
     tally.wrong += differences(folder, whole)
     words = ", ".join(f"{name} {times}x" for name, times in sorted(trained.items()))
@@ -217,6 +230,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--methods", default="ege_unet,gms")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument(
         "--span", type=float, default=0.0, help="s; default: of the undisturbed run"
@@ -225,15 +239,16 @@ def main() -> None:
     asked = parser.parse_args()
     asked.out = asked.out.resolve()
     asked.out.mkdir(parents=True, exist_ok=True)
+    run = Run(asked.methods, asked.epochs)
     tally, whole, begun = Tally(), asked.out / "whole", time.monotonic()
-    status = started(whole, asked.out / "whole.txt", asked.epochs).wait()
+    status = started(whole, asked.out / "whole.txt", run).wait()
     span = asked.span or time.monotonic() - begun
     if status:
         sys.exit(f"the undisturbed run ended with {status}: {asked.out / 'whole.txt'}")
     print(f"undisturbed: {time.monotonic() - begun:.0f} s; kills within {span:.0f} s", flush=True)
     for count in asked.runners:
-        share(count, asked, whole, tally)
-    kill_often(asked, whole, span, tally)
+        share(count, asked, run, whole, tally)
+    kill_often(asked, run, whole, span, tally)
     for name, count in sorted(tally.kills.items()):
         print(f"{count:4} x {name}")
     print(

@@ -105,17 +105,17 @@ STEPS = (
     ),
     # ---- stopping and resuming
     Step(
-        f"bench run --train glas --methods ege_unet {ON_CPU} --epochs 60 --verbose",
+        f"bench run --train glas --methods ege_unet {ON_CPU} --epochs 12 --verbose",
         ("bench: stopped. 0 of 1 cells are stored, 1 more will resume; the same command goes on.",),
-        status=130, until="epoch 5 of 60",
+        status=130, until="epoch 2 of 12",
     ),
     Step("bench list cells --resumable", ("resumable",)),
     Step(
-        f"bench run --train glas --methods ege_unet {ON_CPU} --epochs 60 --dry-run",
+        f"bench run --train glas --methods ege_unet {ON_CPU} --epochs 12 --dry-run",
         ("resume at epoch",),
     ),
     Step(
-        f"bench run --train glas --methods ege_unet {ON_CPU} --epochs 60",
+        f"bench run --train glas --methods ege_unet {ON_CPU} --epochs 12",
         ("resumes at epoch", "done in"),
     ),
     # ---- finding

@@ -76,7 +76,7 @@ def test_the_table_of_cells_fits_80_columns(results, monkeypatch):
 
 def test_rm_asks_and_deletes_what_the_filters_name_alone(results, monkeypatch):
     refused = bench("rm", "--failed", "--results", results)
-    assert "To delete 1 cells: --yes" in str(refused.exception)
+    assert "To delete 1 cell: --yes" in str(refused.exception)
     assert len(load_cells(results / "cells")) == 4
     assert "Which cells?" in str(bench("rm", "--results", results).exception)
     said = bench("rm", "--failed", "--resumable", "--yes", "--results", results).stdout

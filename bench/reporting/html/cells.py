@@ -78,8 +78,8 @@ def _facts(record: CellRecord) -> dict[str, Any]:
     key = record.key.model_dump(mode="json", exclude={"settings", "changed", "preset"})
     counts = {
         "network size": record.network_size,
-        "trainable parameters": record.trainable_params,
-        "total parameters": record.total_params,
+        "trainable parameters": _count(record.trainable_params).text,
+        "total parameters": _count(record.total_params).text,
     }
     rest = {k: v for k, v in record.provenance.items() if k not in ("packages", "request")}
     groups = {
@@ -123,8 +123,8 @@ def _rounded(values: Any, digits: int) -> list[float | None]:
 
 
 INDEX_HEADERS = (
-    *("Method", "Trained on", "Seed", "Tokenizer", "Recipe", "Epochs", "State"),
-    *("DSC (%)", "Parameters", "Training (s)", "Device"),
+    *("Method", "Trained on", "Seed", "State", "DSC (%)", "Tokenizer", "Epochs"),
+    *("Parameters", "Training (s)", "Recipe", "Device"),
 )
 
 
@@ -150,13 +150,13 @@ def _index_row(record: CellRecord, part: Part) -> tuple[Box, ...]:
         Box(name, name, cell=record.id),
         Box(part.titles.get(key.train, key.train), key.train),
         Box(str(key.seed), key.seed),
-        Box(tokenizer or "–", tokenizer),
-        Box(key.recipe, key.recipe),
-        Box(str(key.epochs), key.epochs),
         Box(record.status, record.status),
         Box("–" if dsc is None else f"{dsc:.2f}", dsc),
+        Box(tokenizer or "–", tokenizer),
+        Box(str(key.epochs), key.epochs),
         _count(record.trainable_params),
         Box("–" if seconds is None else f"{seconds:.0f}", seconds),
+        Box(key.recipe, key.recipe),
         Box(device, device),
     )
 
