@@ -40,6 +40,7 @@ class Tally:
     resumed: Counter[str] = field(default_factory=Counter)
     epochs: int = 0
     folders: int = 0
+    last: str = ""
     wrong: list[str] = field(default_factory=list)
 
 
@@ -107,6 +108,7 @@ def kill_once(folder: Path, out: Path, run: Run, span: float, draws: random.Rand
     except ProcessLookupError:
         return False
     tally.kills[f"{number.name} of a {where}"] += 1
+    tally.last = f"{number.name} of a {where} after {at:.1f} s"
     if where == "runner":
         _check_end(process, number, out, tally)
     else:
@@ -195,9 +197,8 @@ def kill_often(asked: argparse.Namespace, run: Run, whole: Path, span: float, ta
         hit = True
         while hit and sum(tally.kills.values()) < asked.kills:
             hit = kill_once(folder, out, run, span, draws, tally)
-            done = sum(tally.kills.values())
-            if hit and done % 10 == 0:
-                print(f"{done} kills, {tally.folders} folders compared, wrong: {tally.wrong}", flush=True)  # fmt: skip
+            if hit:
+                print(f"{tally.last} ({sum(tally.kills.values())})", flush=True)
         if finished(folder, out, run, tally):
             found = differences(folder, whole)
             tally.wrong += found

@@ -222,10 +222,12 @@ def cell_folder(cell: str, results: Path) -> Path:
         if folder.name.startswith(cell) or folder.name.rsplit("-", 1)[-1].startswith(cell)
     )
     if len(found) != 1 or not cell:
-        known = ", ".join(path.name for path in found[:5]) or "none"
+        some = ", ".join(path.name for path in (found or sorted(named))[:5]) or "none"
+        how = f"{len(found)} cells in {cells} start" if found else f"No cell in {cells} starts"
+        kind = "Of them" if found else "Stored"
         raise BenchError(
-            f"{len(found)} cells in {cells} start with {cell!r} ({known}). Give the whole id; "
-            "`bench list cells` shows them."
+            f"{how} with {cell!r}. {kind}: {some}{', ...' if len(found or named) > 5 else ''}. "
+            "`bench list cells` shows all ids."
         )
     return found[0]
 
@@ -357,7 +359,7 @@ def _story(record: CellRecord) -> list[str]:
 
 def _recipe_words(record: CellRecord) -> str:
     recipe = record.recipe
-    words = [f"Recipe: {record.key.recipe}, {record.key.epochs} epochs"]
+    words = [f"Recipe: {record.key.recipe}, {opt.counted(record.key.epochs, 'epoch')}"]
     if recipe:
         words.append(f"batches of {recipe['batch_size']}")
         words.append(f"{recipe['optimizer']} at {recipe['lr']:g}, {recipe['schedule']} schedule")

@@ -213,23 +213,31 @@ def _joined(own: Matrix, included: Sequence[Matrix]) -> Matrix:
 def own_matrix(
     methods: Sequence[str], train: Sequence[str], test: Sequence[str] = ("same",)
 ) -> Matrix:
-    """A matrix without a file: every method trained on every dataset and scored on all of `test`."""
+    """A matrix without a file: every method trained on every dataset and scored on all of `test`.
+
+    It and its tables are named by the training datasets: runs on others overwrite no table or page.
+    """
+    name = "-".join(train)
     pairs = [(one, one if other == "same" else other) for one in train for other in test]
     same = tuple(dict.fromkeys(one for one, other in pairs if one == other))
     across = tuple(dict.fromkeys(pair for pair in pairs if pair[0] != pair[1]))
     tables: list[TableBlock] = []
     if same:
         words = f"Trained and scored on {', '.join(same)}"
-        tables.append(TableBlock(name="in-domain", caption=words, kind="methods", datasets=same))
+        tables.append(
+            TableBlock(name=f"{name}-in-domain", caption=words, kind="methods", datasets=same)
+        )
     if across:
         words = "; ".join(f"{one} to {other}" for one, other in across)
         tables.append(
-            TableBlock(name="cross-domain", caption=words, kind="cross-domain", pairs=across)
+            TableBlock(
+                name=f"{name}-cross-domain", caption=words, kind="cross-domain", pairs=across
+            )
         )
     title = f"Trained on {', '.join(train)}, scored on {', '.join(test)}"
     block = CellBlock(methods=tuple(methods), train=tuple(train), test=tuple(test))
     order = tuple(methods)
-    return Matrix(name="own", title=title, cells=(block,), tables=tuple(tables), order=order)
+    return Matrix(name=name, title=title, cells=(block,), tables=tuple(tables), order=order)
 
 
 def require_trained_on(matrix: Matrix, datasets: Iterable[str]) -> None:
