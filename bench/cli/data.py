@@ -84,6 +84,10 @@ def prepare(
             progress=lambda done, total: progress.update(bar, completed=done, total=total),
         )
     _print(report.lines())
+    given = "".join(f" --card {file}" for file in card or [])
+    console.print(
+        f"Next: bench audit {name} --data {_root(data)}{given}", markup=False, soft_wrap=True
+    )
 
 
 @app.command()

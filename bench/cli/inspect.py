@@ -276,7 +276,10 @@ def check(
         print_rows([row.model_dump(mode="json") for row in result.checks], True)
     else:
         failed = sum(row.status == "fail" for row in result.checks)
-        console.print(f"{kind} {name}: " + (f"{failed} checks fail" if failed else "all is well"))
+        skipped = sum(row.status == "skip" for row in result.checks)
+        words = f"{opt.counted(failed, 'check')} failed" if failed else "all is well"
+        words += f", {opt.counted(skipped, 'check')} skipped" if skipped else ""
+        console.print(f"{kind} {name}: {words}", markup=False)
     if not result.passed:
         raise typer.Exit(1)
 

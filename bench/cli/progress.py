@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from bench.cli.options import counted
 from bench.experiments.course import Course, duration
 from bench.experiments.messages import Event, Failed, Finished
 from bench.experiments.runner import Task
@@ -63,7 +64,10 @@ def _failure(event: Event) -> bool:
 def block(course: Course) -> RenderableType:
     """The whole run, then the cells at work: two lines each, more where they are long."""
     parts: list[RenderableType] = []
-    if course.total:
+    if not course.total:  # workers import torch and resolve the requests
+        waiting = sum(task.waits for task in course.tasks)
+        parts.append(Text(f"checking the settings of {counted(waiting, 'cell')}"))
+    else:
         left = course.left()
         rest = f", {duration(left)} left" if left is not None else ""
         parts.append(Text(f"{course.ended} of {course.total} cells done{rest}"))

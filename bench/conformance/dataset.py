@@ -73,7 +73,8 @@ def dataset_steps(name_or_file: str, data: Path | None, cards: Sequence[Path] = 
 def card_is_valid(subject: DatasetSubject) -> str:
     """The card is read, and says how the data may be used and cited."""
     card = subject.card
-    return f"{card.title}; {card.modality}; {card.licence}; {len(card.layouts)} layouts"
+    facts = (card.title, card.modality, card.licence, f"layouts: {len(card.layouts)}")
+    return "; ".join(filter(None, facts))  # local data has no licence
 
 
 def prepared_under_this_card(subject: DatasetSubject) -> str:

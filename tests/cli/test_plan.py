@@ -126,6 +126,9 @@ def test_the_live_block_fits_80_columns(tmp_path):
     )  # fmt: skip
     tasks = [Task(long, "train", id="a"), Task(request(), "train", id="b")]
     course = Course(tasks, tmp_path, 2, Known())
+    console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system=None)
+    console.print(block(course))
+    assert console.file.getvalue() == "checking the settings of 2 cells\n"
     for task in tasks:
         course.see(task, Started(device="cuda:0"))
         row = {"loss": 0.123456, "val_dsc": 0.8, "test_dsc": 0.9}
