@@ -2,7 +2,8 @@
 
 images: float32 in [0, 1], (N, 3, H, W). masks: float32 in [0, 1], (N, 1, H, W). Each sample draws
 its own view; randomness comes from the generator that the trainer passes, on the CPU, so that a
-run draws the same numbers on every device.
+run draws the same numbers on every device. `draw` makes all of a batch's draws, `change` applies
+them on the device: it reads no value back and sends none one by one.
 
 A *view* in 0..7 names one of the eight flips and quarter turns, which map the pixel grid onto
 itself: a tokenizer's latents of such a view can be computed once and stored. View -1 marks a sample
@@ -17,9 +18,10 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import unknown_name
-from bench.training.colour import jitter
-from bench.training.intensity import Intensity, vary
-from bench.training.movement import Movement, move
+from bench.training.colour import Recolouring, draw_jitter, jitter
+from bench.training.intensity import Change, Intensity, draw_variation, vary
+from bench.training.movement import Movement, Shift, draw_move, move
+from bench.training.upload import Upload
 
 VIEWS = 8
 
@@ -123,20 +125,34 @@ def apply_view(x: Tensor, view: int) -> Tensor:
     return torch.rot90(x, view % 4, (-2, -1))
 
 
-def augment(
-    images: Tensor,
-    masks: Tensor,
+@dataclass(frozen=True)
+class Draw:
+    """One batch's changes, drawn on the CPU; indices and factors lie in an `Upload`.
+
+    turns: (view, place of the indices of its samples) of every view but 0. colours: of `jitter`.
+    shift: of `move`, None where no sample moves. changes: of `vary`. views: int64 (N,), as
+    `augment` returns them.
+    """
+
+    turns: list[tuple[int, int]]
+    colours: list[Recolouring]
+    shift: Shift | None
+    changes: list[Change]
+    views: Tensor
+
+
+def draw(
+    n: int,
+    size: tuple[int, int],
     how: Augmentation,
     generator: torch.Generator,
+    upload: Upload,
     shapes: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(images, masks, views): one random draw per sample.
+) -> Draw:
+    """One random draw per sample of a batch of n images of `size` (H, W).
 
-    shapes: int64 (N, 2), (height, width) of each picture before it was made square, None where it
-    was square; read by policies that rotate before the resize. views: int64 (N,) on the CPU, the
-    discrete view of each sample, -1 where its picture was also changed continuously.
+    shapes: as `augment` takes them.
     """
-    n = len(images)
 
     def chance(p: float) -> Tensor:
         return torch.rand(n, generator=generator) < p
@@ -150,9 +166,8 @@ def augment(
     coloured = chance(how.color_p)
     factors = torch.rand(n, 4, generator=generator) * 2 - 1
 
-    images, masks = _turn(images, views), _turn(masks, views)
-    if coloured.any():
-        images = jitter(images, coloured, factors * torch.tensor(how.color), generator)
+    amounts = factors * torch.tensor(how.color)
+    colours = draw_jitter(coloured, amounts, generator)
     if how.move.apart:
         scaled = chance(how.move.p)
         unit[~moved, 0] = 0.5  # the middle of the range: no rotation
@@ -160,10 +175,47 @@ def augment(
         moved = moved | scaled
     if how.move_unless_view:
         moved &= ~turned
-    if moved.any():
-        images, masks = move(images, masks, moved, unit, how.move, _aspects(shapes, views))
-    images, varied = vary(images, how.intensity, generator)
-    return images, masks, torch.where(moved | coloured | varied, -1, views)
+    shift = draw_move(moved, unit, how.move, _aspects(shapes, views), size, upload)
+    changes, varied = draw_variation(n, size, how.intensity, generator, upload)
+    turns = [
+        (view, upload.add((views == view).nonzero().flatten()))
+        for view in views.unique().tolist()
+        if view
+    ]
+    return Draw(turns, colours, shift, changes, torch.where(moved | coloured | varied, -1, views))
+
+
+def change(
+    images: Tensor, masks: Tensor, drawn: Draw, how: Augmentation, sent: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """(images, masks) changed as drawn; the input is left alone.
+
+    sent: what the draw's upload gave on the images' device. The host waits for nothing.
+    """
+    images, masks = _turn(images, drawn.turns, sent), _turn(masks, drawn.turns, sent)
+    images = jitter(images, drawn.colours)
+    if drawn.shift is not None:
+        images, masks = move(images, masks, drawn.shift, how.move, sent)
+    return vary(images, drawn.changes, sent), masks
+
+
+def augment(
+    images: Tensor,
+    masks: Tensor,
+    how: Augmentation,
+    generator: torch.Generator,
+    shapes: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(images, masks, views): one random draw per sample, uploaded and applied.
+
+    shapes: int64 (N, 2), (height, width) of each picture before it was made square, None where it
+    was square; read by policies that rotate before the resize. views: int64 (N,) on the CPU, the
+    discrete view of each sample, -1 where its picture was also changed continuously.
+    """
+    upload = Upload()
+    size = (images.shape[-2], images.shape[-1])
+    drawn = draw(len(images), size, how, generator, upload, shapes)
+    return *change(images, masks, drawn, how, upload.send(images.device)), drawn.views
 
 
 def _aspects(shapes: Tensor | None, views: Tensor) -> Tensor | None:
@@ -174,10 +226,9 @@ def _aspects(shapes: Tensor | None, views: Tensor) -> Tensor | None:
     return torch.where(views % 2 == 1, 1 / aspects, aspects)
 
 
-def _turn(x: Tensor, views: Tensor) -> Tensor:
+def _turn(x: Tensor, turns: list[tuple[int, int]], sent: list[Tensor]) -> Tensor:
     out = x.clone()
-    for view in views.unique().tolist():
-        if view:
-            at = (views == view).to(x.device)
-            out[at] = apply_view(x[at], view)
+    for view, place in turns:
+        at = sent[place]
+        out[at] = apply_view(x[at], view)
     return out

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,9 +14,21 @@ from bench.core.errors import BenchError
 from bench.data.arrays import CaseArrays
 from bench.method import to_images
 from bench.recipes import Recipe
-from bench.training.augment import augment, policy
-from bench.training.latents import LatentSource
+from bench.training.augment import Draw, change, draw, policy
+from bench.training.latents import LatentSource, Reading
 from bench.training.seeds import seed_for
+from bench.training.upload import Upload
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One batch before it is made. at: place of its positions among the training cases in `sent`,
+    the tensors of its upload on the device."""
+
+    at: int
+    drawn: Draw
+    reading: Reading | None
+    sent: list[Tensor]
 
 
 class TrainingBatches:
@@ -64,10 +77,17 @@ class TrainingBatches:
         return full + (rest > 0 and not self.recipe.drop_last)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch (0-based)."""
+        """The batches of one epoch (0-based).
+
+        A batch's draws and their upload come one batch ahead: while the device works on a step, the
+        host prepares the next one.
+        """
         generator = torch.Generator().manual_seed(seed_for(self.seed, "batches", epoch))
-        for chosen in self._draws(generator):
-            yield self._batch(chosen, generator)
+        planned = (self._plan(chosen, generator) for chosen in self._draws(generator))
+        ahead = next(planned, None)
+        while ahead is not None:
+            now, ahead = ahead, next(planned, None)
+            yield self._batch(now)
 
     def _draws(self, generator: torch.Generator) -> Iterator[Tensor]:
         for chosen in self._order(generator):
@@ -92,17 +112,28 @@ class TrainingBatches:
             batches += torch.randperm(n, generator=generator).split(size)
         return batches[: self.steps]
 
-    def _batch(self, chosen: Tensor, generator: torch.Generator) -> Batch:
-        at = chosen.to(self.images.device)
+    def _plan(self, chosen: Tensor, generator: torch.Generator) -> _Plan:
+        """Everything of a batch that the host decides, on its way to the device."""
+        upload = Upload()
+        at = upload.add(chosen)
+        shapes = None if self.shapes is None else self.shapes[chosen]
+        size = (self.masks.shape[1], self.masks.shape[2])
+        drawn = draw(len(chosen), size, self.policy, generator, upload, shapes)
+        reading = None
+        if self.latents is not None:
+            reading = self.latents.read(self.cases[chosen], drawn.views, upload)
+        return _Plan(at, drawn, reading, upload.send(self.images.device))
+
+    def _batch(self, plan: _Plan) -> Batch:
+        at = plan.sent[plan.at]
         images = to_images(self.images[at])
         masks = self.masks[at].unsqueeze(1).float()
         if self.recipe.masks == "soft":
             masks = masks / 255
-        shapes = None if self.shapes is None else self.shapes[chosen]
-        images, masks, views = augment(images, masks, self.policy, generator, shapes)
-        if self.latents is None:
+        images, masks = change(images, masks, plan.drawn, self.policy, plan.sent)
+        if self.latents is None or plan.reading is None:
             return Batch(images, masks)
-        return Batch(images, masks, *self.latents.batch(images, masks, self.cases[chosen], views))
+        return Batch(images, masks, *self.latents.batch(images, masks, plan.reading, plan.sent))
 
 
 def _masks(arrays: CaseArrays, cases: np.ndarray, how: str) -> np.ndarray:

@@ -4,31 +4,53 @@ As torchvision and albumentations define it: factors about black, about the imag
 about each pixel's grey, and a turn of the hue in HSV; each result is clamped to [0, 1].
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R 601
 
 
-def jitter(images: Tensor, which: Tensor, amounts: Tensor, generator: torch.Generator) -> Tensor:
-    """The images (N, 3, H, W) of which bool (N,) is true, changed by `amounts` (N, 4) in an order
-    of their own.
+@dataclass(frozen=True)
+class Recolouring:
+    """The changes of one image. index: in its batch. steps: (number of the change among brightness,
+    contrast, saturation and hue, amount), in their order."""
 
-    amounts: brightness, contrast and saturation become factors 1 + amount; hue turns by amount of
-    the colour circle.
+    index: int
+    steps: tuple[tuple[int, float], ...]
+
+
+def draw_jitter(which: Tensor, amounts: Tensor, generator: torch.Generator) -> list[Recolouring]:
+    """The changes of the images of which bool (N,) is true, in an order of their own each.
+
+    amounts (N, 4): brightness, contrast and saturation become factors 1 + amount; hue turns by
+    amount of the colour circle.
     """
+    recolourings = []
+    for index in which.nonzero().flatten().tolist():
+        order, own = torch.randperm(4, generator=generator).tolist(), amounts[index].tolist()
+        recolourings.append(Recolouring(index, tuple((step, own[step]) for step in order)))
+    return recolourings
+
+
+def jitter(images: Tensor, recolourings: list[Recolouring]) -> Tensor:
+    """A copy of the images (N, 3, H, W), changed as drawn; the images themselves for no change."""
+    if not recolourings:
+        return images
     images = images.clone()
     changes = (_brightness, _contrast, _saturation, turn_hue)
-    for index in which.nonzero().flatten().tolist():
-        image = images[index]
-        for change in torch.randperm(4, generator=generator).tolist():
-            image = changes[change](image, float(amounts[index, change])).clamp(0, 1)
-        images[index] = image
+    for recolouring in recolourings:
+        image = images[recolouring.index]
+        for step, amount in recolouring.steps:
+            image = changes[step](image, amount).clamp(0, 1)
+        images[recolouring.index] = image
     return images
 
 
 def _grey(image: Tensor) -> Tensor:
-    return (image * image.new_tensor(GREY)[:, None, None]).sum(0, keepdim=True)
+    red, green, blue = image  # numbers, not a tensor of weights, which would have to be sent
+    return (red * GREY[0] + green * GREY[1] + blue * GREY[2])[None]
 
 
 def _brightness(image: Tensor, amount: float) -> Tensor:

@@ -5,11 +5,16 @@ Source: nnU-Net v2's default policy with batchgeneratorsv2 (nnUNetTrainer.get_tr
 Values are not clamped, neither in between nor at the end: they may leave [0, 1].
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from bench.training.upload import Upload
+
+CHANNELS = 3
 
 
 @dataclass(frozen=True)
@@ -33,43 +38,90 @@ class Intensity:
     inverted_gamma_p: float = 0.0
 
 
-def vary(images: Tensor, how: Intensity, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(images, bool (N,) of those that changed); the input is left alone."""
-    steps = [
-        (how.noise_p, lambda x: _noise(x, how.noise, generator)),
-        (how.blur_p, lambda x: _blur(x, how.blur, generator)),
-        (how.brightness_p, lambda x: x * _about_one(0.75, 1.25, generator, x)),
-        (how.contrast_p, lambda x: contrast(x, _about_one(0.75, 1.25, generator, x))),
-        (how.low_resolution_p, lambda x: _low_resolution(x, generator)),
-        (how.inverted_gamma_p, lambda x: -gamma(-x, _about_one(0.7, 1.5, generator, x))),
-        (how.gamma_p, lambda x: gamma(x, _about_one(0.7, 1.5, generator, x))),
+Apply = Callable[[Tensor, list[Tensor]], Tensor]
+"""(image (C, H, W), what the draw's upload gave on its device) to the changed image."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of one image. index: in its batch."""
+
+    index: int
+    apply: Apply
+
+
+def draw_variation(
+    n: int,
+    size: tuple[int, int],
+    how: Intensity,
+    generator: torch.Generator,
+    upload: Upload,
+) -> tuple[list[Change], Tensor]:
+    """(changes in their order, bool (N,) of the images that have any) of n images (3, H, W)."""
+
+    def factors(low: float, high: float) -> int:
+        return upload.add(_about_one(low, high, generator))
+
+    def brightness() -> Apply:
+        at = factors(0.75, 1.25)
+        return lambda x, sent: x * sent[at]
+
+    def contrasted() -> Apply:
+        at = factors(0.75, 1.25)
+        return lambda x, sent: contrast(x, sent[at])
+
+    def inverted() -> Apply:
+        at = factors(0.7, 1.5)
+        return lambda x, sent: -gamma(-x, sent[at])
+
+    def curved() -> Apply:
+        at = factors(0.7, 1.5)
+        return lambda x, sent: gamma(x, sent[at])
+
+    kinds: list[tuple[float, Callable[[], Apply]]] = [
+        (how.noise_p, lambda: _noise(size, how.noise, generator, upload)),
+        (how.blur_p, lambda: _blur(how.blur, generator)),
+        (how.brightness_p, brightness),
+        (how.contrast_p, contrasted),
+        (how.low_resolution_p, lambda: _low_resolution(generator)),
+        (how.inverted_gamma_p, inverted),
+        (how.gamma_p, curved),
     ]
-    n = len(images)
+    changes: list[Change] = []
     changed = torch.zeros(n, dtype=torch.bool)
-    for p, change in steps:
+    for p, draw in kinds:
         if p == 0:
             continue
         hit = torch.rand(n, generator=generator) < p
-        if hit.any():
-            images = images if changed.any() else images.clone()
-        for index in hit.nonzero().flatten().tolist():
-            images[index] = change(images[index])
+        changes += [Change(index, draw()) for index in hit.nonzero().flatten().tolist()]
         changed |= hit
-    return images, changed
+    return changes, changed
 
 
-def _about_one(low: float, high: float, generator: torch.Generator, like: Tensor) -> Tensor:
+def vary(images: Tensor, changes: list[Change], sent: list[Tensor]) -> Tensor:
+    """A copy of the images (N, 3, H, W), changed as drawn; the images themselves for no change."""
+    if not changes:
+        return images
+    images = images.clone()
+    for change in changes:
+        images[change.index] = change.apply(images[change.index], sent)
+    return images
+
+
+def _about_one(low: float, high: float, generator: torch.Generator) -> Tensor:
     """One factor per channel (C, 1, 1): in [low, 1] or [1, high], each half of the time."""
-    n = len(like)
-    below = torch.rand(n, generator=generator) < 0.5
-    unit = torch.rand(n, generator=generator)
+    below = torch.rand(CHANNELS, generator=generator) < 0.5
+    unit = torch.rand(CHANNELS, generator=generator)
     factors = torch.where(below, low + unit * (1 - low), 1 + unit * (high - 1))
-    return factors[:, None, None].to(like)
+    return factors[:, None, None]
 
 
-def _noise(x: Tensor, highest: float, generator: torch.Generator) -> Tensor:
+def _noise(
+    size: tuple[int, int], highest: float, generator: torch.Generator, upload: Upload
+) -> Apply:
     deviation = highest * float(torch.rand(1, generator=generator))
-    return x + deviation * torch.randn(x.shape, generator=generator).to(x)
+    at = upload.add(torch.randn((CHANNELS, *size), generator=generator))
+    return lambda x, sent: x + deviation * sent[at]
 
 
 def contrast(x: Tensor, factors: Tensor) -> Tensor:
@@ -88,19 +140,24 @@ def gamma(x: Tensor, exponents: Tensor) -> Tensor:
     return (curved - own_mean) * (std / own_std.clamp(min=1e-7)) + mean
 
 
-def _half(x: Tensor, generator: torch.Generator) -> list[int]:
+def _half(generator: torch.Generator) -> list[int]:
     """The channels that are changed, each with probability one half."""
-    return (torch.rand(len(x), generator=generator) < 0.5).nonzero().flatten().tolist()
+    return (torch.rand(CHANNELS, generator=generator) < 0.5).nonzero().flatten().tolist()
 
 
-def _blur(x: Tensor, bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
-    x = x.clone()
-    for channel in _half(x, generator):
-        rows, columns = (
-            bounds[0] + torch.rand(2, generator=generator) * (bounds[1] - bounds[0])
-        ).tolist()
-        x[channel] = blur(x[channel], rows, columns)
-    return x
+def _blur(bounds: tuple[float, float], generator: torch.Generator) -> Apply:
+    sigmas = {}
+    for channel in _half(generator):
+        unit = torch.rand(2, generator=generator)
+        sigmas[channel] = (bounds[0] + unit * (bounds[1] - bounds[0])).tolist()
+
+    def apply(x: Tensor, sent: list[Tensor]) -> Tensor:
+        x = x.clone()
+        for channel, (rows, columns) in sigmas.items():
+            x[channel] = blur(x[channel], rows, columns)
+        return x
+
+    return apply
 
 
 def blur(x: Tensor, rows: float, columns: float) -> Tensor:
@@ -117,12 +174,19 @@ def blur(x: Tensor, rows: float, columns: float) -> Tensor:
     return x[0, 0]
 
 
-def _low_resolution(x: Tensor, generator: torch.Generator) -> Tensor:
-    x = x.clone()
-    for channel in _half(x, generator):
-        zoom = 0.5 + 0.5 * float(torch.rand(1, generator=generator))
-        x[channel] = low_resolution(x[channel], zoom)
-    return x
+def _low_resolution(generator: torch.Generator) -> Apply:
+    zooms = {
+        channel: 0.5 + 0.5 * float(torch.rand(1, generator=generator))
+        for channel in _half(generator)
+    }
+
+    def apply(x: Tensor, sent: list[Tensor]) -> Tensor:
+        x = x.clone()
+        for channel, zoom in zooms.items():
+            x[channel] = low_resolution(x[channel], zoom)
+        return x
+
+    return apply
 
 
 def low_resolution(x: Tensor, zoom: float) -> Tensor:

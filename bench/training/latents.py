@@ -11,6 +11,7 @@ again.
 
 import io
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from bench.core.files import digest
 from bench.data.arrays import CaseArrays
 from bench.method import to_images
 from bench.training.augment import VIEWS, apply_view
+from bench.training.upload import Upload
 
 VERSION = 2
 """Raised when the same tokenizer, pixels and view could give other files. 2: files carry checksums
@@ -35,6 +37,20 @@ SHARD = 16
 
 KINDS = ("image", "mask")
 """What can be encoded of a case."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A batch's latents, as places in an `Upload`; None where it has no such samples.
+
+    samples: of the batch. fresh, stored: indices of the samples to encode and of those that were
+    read. rows: what was read, float32 (k, entries, C, h, w).
+    """
+
+    samples: int
+    fresh: int | None
+    stored: int | None
+    rows: int | None
 
 
 class LatentSource:
@@ -78,30 +94,41 @@ class LatentSource:
         """Samples read from the cache, encoded into it, and encoded on the fly, so far."""
         return {"hits": self.hits, "misses": self.misses, "on_the_fly": self.on_the_fly}
 
+    def read(self, cases: Tensor, views: Tensor, upload: Upload) -> Reading:
+        """What `batch` will need: the stored latents of a batch go into `upload`.
+
+        cases: int64 (N,), positions in the arrays. views: int64 (N,), the discrete view of each
+        sample, or -1 where its picture was changed continuously. Both on the CPU.
+        """
+        fresh, stored = (views < 0).nonzero().flatten(), (views >= 0).nonzero().flatten()
+        self.on_the_fly += len(fresh)
+        rows = [
+            self._row(int(case), int(view))
+            for case, view in zip(cases[stored], views[stored], strict=True)
+        ]
+        return Reading(
+            samples=len(cases),
+            fresh=upload.add(fresh) if len(fresh) else None,
+            stored=upload.add(stored) if rows else None,
+            rows=upload.add(torch.from_numpy(np.stack(rows))) if rows else None,
+        )
+
     def batch(
-        self, images: Tensor, masks: Tensor, cases: Tensor, views: Tensor
+        self, images: Tensor, masks: Tensor, reading: Reading, sent: list[Tensor]
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """(image latents, mask latents, image latents' SD), float32 (N, C, h, w) each; None for a
         kind that is not among `kinds`, and for the SD where the tokenizer has no posterior.
 
-        images (N, 3, S, S) and masks (N, 1, S, S): the augmented batch on the device. cases: int64
-        (N,), positions in the arrays. views: int64 (N,), the discrete view of each sample, or -1
-        where its picture was changed continuously: such samples are encoded here, images and masks
-        in one batch. No gradient is recorded.
+        images (N, 3, S, S) and masks (N, 1, S, S): the augmented batch on the device. reading: of
+        `read`; sent: what its upload gave on the device. Samples whose picture was changed
+        continuously are encoded here, images and masks in one batch. No gradient is recorded.
         """
-        latents = torch.empty((len(cases), *self.shape), device=self.device)
-        fresh = (views < 0).nonzero().flatten()
-        if len(fresh):
-            at = fresh.to(self.device)
+        latents = torch.empty((reading.samples, *self.shape), device=self.device)
+        if reading.fresh is not None:
+            at = sent[reading.fresh]
             latents[at] = self._encode(images[at], masks[at], self.precision)
-            self.on_the_fly += len(fresh)
-        stored = (views >= 0).nonzero().flatten()
-        if len(stored):
-            rows = [
-                self._row(int(case), int(view))
-                for case, view in zip(cases[stored], views[stored], strict=True)
-            ]
-            latents[stored.to(self.device)] = torch.from_numpy(np.stack(rows)).to(self.device)
+        if reading.stored is not None and reading.rows is not None:
+            latents[sent[reading.stored]] = sent[reading.rows]
         found = dict(zip(self.entries, latents.unbind(1), strict=True))
         return found.get("image"), found.get("mask"), found.get("std")
 

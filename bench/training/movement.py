@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.training.upload import Upload
+
 
 @dataclass(frozen=True)
 class Movement:
@@ -35,24 +37,49 @@ class Movement:
     native: bool = False
 
 
-def move(
-    images: Tensor,
-    masks: Tensor,
+@dataclass(frozen=True)
+class Shift:
+    """The moved samples of a batch, as places in an `Upload`.
+
+    at: their indices, int64 (k,). maps: of `_inverse_maps`, (k, 2, 3). sides: (width, height).
+    """
+
+    at: int
+    maps: int
+    sides: int
+
+
+def draw_move(
     moved: Tensor,
     unit: Tensor,
     how: Movement,
     aspects: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Copies with the samples of which bool (N,) is true moved by their draws.
+    size: tuple[int, int],
+    upload: Upload,
+) -> Shift | None:
+    """The movement of the samples of which bool (N,) is true, None where there is none.
 
     unit: (N, 4) in [0, 1): angle, scale (NaN for none), shift along the width, along the height.
     aspects: height over width of the pictures before they were made square, None for square ones.
+    size: (H, W) of the images.
     """
-    at = moved.to(images.device)
-    images, masks = images.clone(), masks.clone()
+    if not moved.any():
+        return None
     aspects = aspects[moved] if aspects is not None and how.native else None
-    grid = _grid(_inverse_maps(unit[moved], how, aspects), images.shape[-2:], how.border)
-    grid = grid.to(images.device)
+    return Shift(
+        at=upload.add(moved.nonzero().flatten()),
+        maps=upload.add(_inverse_maps(unit[moved], how, aspects)),
+        sides=upload.add(torch.tensor([size[1], size[0]], dtype=torch.float32)),
+    )
+
+
+def move(
+    images: Tensor, masks: Tensor, shift: Shift, how: Movement, sent: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Copies with the samples of a draw moved; sent: what its upload gave on the device."""
+    at, maps, sides = sent[shift.at], sent[shift.maps], sent[shift.sides]
+    images, masks = images.clone(), masks.clone()
+    grid = _grid(maps, images.shape[-2:], sides, how.border)
     mode = "nearest" if how.nearest else "bilinear"
     images[at] = _sample(images[at], grid, mode, how.border)
     border = "zeros" if how.border == "minimum" else how.border
@@ -84,12 +111,10 @@ def _inverse_maps(unit: Tensor, how: Movement, aspects: Tensor | None) -> Tensor
     return torch.cat([linear, linear @ shift[:, :, None]], dim=2)
 
 
-def _grid(maps: Tensor, size: torch.Size, border: str) -> Tensor:
-    """Sampling points (N, H, W, 2) for `_sample`."""
-    height, width = size
-    grid = F.affine_grid(maps, [len(maps), 1, height, width], align_corners=False)
+def _grid(maps: Tensor, size: torch.Size, sides: Tensor, border: str) -> Tensor:
+    """Sampling points (N, H, W, 2) for `_sample`; sides: float32 (width, height)."""
+    grid = F.affine_grid(maps, [len(maps), 1, *size], align_corners=False)
     if border in ("reflect", "cut"):  # -1 and 1 become the centres of the outer pixels
-        sides = torch.tensor([width, height], dtype=grid.dtype)
         grid = grid * sides / (sides - 1)
     return grid
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.training.augment import Augmentation, augment
-from bench.training.colour import jitter, turn_hue
+from bench.training.colour import draw_jitter, jitter, turn_hue
 
 GREY = torch.full((1, 3, 2, 2), 0.4)
 RED = torch.tensor([0.8, 0.2, 0.2]).view(1, 3, 1, 1)
@@ -17,7 +17,7 @@ def generator(seed=0):
 
 def jittered(image: torch.Tensor, *amounts: float, seed: int = 0) -> torch.Tensor:
     which = torch.ones(len(image), dtype=torch.bool)
-    return jitter(image, which, torch.tensor([amounts]), generator(seed))
+    return jitter(image, draw_jitter(which, torch.tensor([amounts]), generator(seed)))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,8 @@ def test_the_order_is_drawn():
 def test_only_the_chosen_images_change_and_the_input_stays():
     images = GREY.repeat(3, 1, 1, 1)
     amounts = torch.tensor([[0.5, 0, 0, 0]] * 3)
-    out = jitter(images, torch.tensor([False, True, False]), amounts, generator())
+    second = torch.tensor([False, True, False])
+    out = jitter(images, draw_jitter(second, amounts, generator()))
     assert out[:, 0, 0, 0].tolist() == pytest.approx([0.4, 0.6, 0.4])
     assert (images == 0.4).all()
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from bench.training.intensity import Intensity, blur, contrast, gamma, low_resolution, vary
+from bench.training.intensity import Intensity, blur, contrast, draw_variation, gamma, low_resolution, vary
+from bench.training.upload import Upload
 
 
 def generator(seed=0):
@@ -15,14 +16,19 @@ def textures(n=8, size=16):
 
 
 def varied(images, seed=0, **changes):
-    return vary(images, Intensity(**changes), generator(seed))[0]
+    upload = Upload()
+    size = tuple(images.shape[-2:])
+    drawn, _ = draw_variation(len(images), size, Intensity(**changes), generator(seed), upload)
+    return vary(images, drawn, upload.send(images.device))
 
 
 def test_a_probability_that_equals_the_draw_does_not_hit():
     """Draws lie in [0, 1), so `draw < p` is never true for p = 0 and always for p = 1."""
     draw = float(torch.rand(1, generator=generator(7)))
     for p, expected in ((draw, False), (draw + 1e-6, True)):
-        assert vary(textures(1), Intensity(gamma_p=p), generator(7))[1].tolist() == [expected]
+        how = Intensity(gamma_p=p)
+        _, changed = draw_variation(1, (16, 16), how, generator(7), Upload())
+        assert changed.tolist() == [expected]
 
 
 def test_noise_has_a_standard_deviation_up_to_noise_drawn_per_image():

@@ -14,10 +14,18 @@ from bench.data.arrays import CaseArrays
 from bench.training import latents as latents_module
 from bench.training.augment import apply_view
 from bench.training.latents import SHARD, LatentSource
+from bench.training.upload import Upload
 
 
 def source(tmp_path: Path, tokenizer: Summary | None = None, **options) -> LatentSource:
     return LatentSource(tokenizer or Summary(), arrays(), tmp_path, torch.device("cpu"), **options)
+
+
+def batch(latents: LatentSource, images, masks, cases, views):
+    """The latents of one batch, read and uploaded as training does."""
+    upload = Upload()
+    reading = latents.read(cases, views, upload)
+    return latents.batch(images, masks, reading, upload.send(latents.device))
 
 
 def batch_of(latents: LatentSource, cases: list[int], views: list[int]):
@@ -32,7 +40,7 @@ def batch_of(latents: LatentSource, cases: list[int], views: list[int]):
 def test_stored_and_fresh_latents_are_those_of_the_augmented_pictures(tmp_path):
     latents = source(tmp_path)
     images, masks, cases, views = batch_of(latents, [3, 17, 0, 5, 9], [0, 7, -1, 2, 5])
-    found, of_masks, std = latents.batch(images, masks, cases, views)
+    found, of_masks, std = batch(latents, images, masks, cases, views)
     tokenizer = Summary()
     assert torch.allclose(found, tokenizer.encode(images), atol=1e-6)
     assert torch.allclose(of_masks, tokenizer.encode(masks.expand(-1, 3, -1, -1)), atol=1e-6)
@@ -50,7 +58,7 @@ def test_views_are_encoded_and_never_turned_latents(tmp_path):
 def test_the_deviation_is_that_of_the_images_not_of_the_masks(tmp_path, views):
     latents = source(tmp_path, Summary(has_posterior=True))
     images, masks, cases, views = batch_of(latents, [1, 18], views)
-    of_images, of_masks, std = latents.batch(images, masks, cases, views)
+    of_images, of_masks, std = batch(latents, images, masks, cases, views)
     mean, expected = Summary(has_posterior=True).posterior(images)
     assert torch.allclose(of_images, mean, atol=1e-6)
     assert torch.allclose(std, expected, atol=1e-5)
@@ -62,7 +70,7 @@ def test_every_case_gets_its_own_latents(tmp_path):
     latents = source(tmp_path)
     cases = [19, 2, 16, 0, 15, 7]
     images, masks, at, views = batch_of(latents, cases, [0] * 6)
-    of_images, of_masks, _ = latents.batch(images, masks, at, views)
+    of_images, of_masks, _ = batch(latents, images, masks, at, views)
     for row, case in enumerate(cases):
         image = torch.from_numpy(latents.arrays.images[case]).permute(2, 0, 1)[None].float() / 255
         mask = torch.from_numpy(latents.arrays.masks[case])[None, None].float()
@@ -78,7 +86,7 @@ def test_changed_pictures_are_encoded_and_stored_latents_are_not_used_for_them(t
     latents = source(tmp_path)
     images, masks, cases, _ = batch_of(latents, [4, 17], [0, 0])
     noisy = (images + 0.3 * torch.rand(images.shape)).clamp(0, 1)
-    found, *_ = latents.batch(noisy, masks, cases, torch.tensor([-1, -1]))
+    found, *_ = batch(latents, noisy, masks, cases, torch.tensor([-1, -1]))
     assert torch.allclose(found, Summary().encode(noisy), atol=1e-6)
     assert (found - latents.images([4, 17])).abs().max() > 0.01
 
@@ -93,7 +101,7 @@ def test_changed_pictures_are_encoded_and_stored_latents_are_not_used_for_them(t
 def test_only_the_kinds_asked_for_are_encoded_and_given(tmp_path, kinds, encoded, view):
     latents = source(tmp_path, Summary(has_posterior=True), kinds=kinds)
     images, masks, *rest = batch_of(latents, list(range(CASES)), [view] * CASES)
-    of_images, of_masks, std = latents.batch(images, masks, *rest)
+    of_images, of_masks, std = batch(latents, images, masks, *rest)
     assert sum(latents.tokenizer.batches) == encoded
     assert (of_images is None, of_masks is None, std is None) == (
         "image" not in kinds,
@@ -138,8 +146,8 @@ def test_stored_latents_are_computed_in_float32_and_others_in_the_precision_of_t
 
     seen: list[bool] = []
     latents = source(tmp_path, Recording(), precision="bf16")
-    latents.batch(*batch_of(latents, [0], [0]))
-    latents.batch(*batch_of(latents, [0], [-1]))
+    batch(latents, *batch_of(latents, [0], [0]))
+    batch(latents, *batch_of(latents, [0], [-1]))
     assert seen == [False, True]
 
 
@@ -148,16 +156,16 @@ def test_stored_latents_are_computed_in_float32_and_others_in_the_precision_of_t
 
 def test_a_second_cell_encodes_nothing_and_counts_its_hits(tmp_path):
     first, second = source(tmp_path), source(tmp_path)
-    first.batch(*batch_of(first, [0, 1, 2], [0, 0, -1]))
+    batch(first, *batch_of(first, [0, 1, 2], [0, 0, -1]))
     assert first.counts() == {"hits": 1, "misses": SHARD, "on_the_fly": 1}
-    second.batch(*batch_of(second, [0, 1, 15], [0, 0, 0]))
+    batch(second, *batch_of(second, [0, 1, 15], [0, 0, 0]))
     assert second.counts() == {"hits": 3, "misses": 0, "on_the_fly": 0}
     assert second.tokenizer.batches == []
 
 
 def test_continuous_samples_are_encoded_image_and_mask_in_one_batch(tmp_path):
     latents = source(tmp_path)
-    latents.batch(*batch_of(latents, [0, 1, 2], [-1, -1, -1]))
+    batch(latents, *batch_of(latents, [0, 1, 2], [-1, -1, -1]))
     assert latents.tokenizer.batches == [6]
     assert list(tmp_path.iterdir()) == []
 

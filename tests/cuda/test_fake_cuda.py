@@ -1,0 +1,134 @@
+"""Every method's training step and prediction on a device called "cuda", without one.
+
+torch's fake tensors have shapes, types and devices, but no values. An operation on tensors of two
+devices and a value that the host reads both raise, as neither is visible on a CPU.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+import torch
+from pretended import send_weights
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from bench.conformance.subject import Subject
+from bench.contracts import Batch
+from bench.method import Method
+from bench.registry import find_method, method_names
+from bench.training.engine import Engine
+from bench.training.optimizer import make_optimizer
+from methods import medsegdiff_v2, mixstyle, sme_swin_unet
+
+SLOW = {"acc_unet", "gss", "medsegdiff_v2", "sdseg", "sme_swin_unet", "uctransnet"}
+"""Methods whose step takes many seconds of bookkeeping, although no number is computed."""
+
+WAYS = {"fp32": ("fp32", False), "bf16": ("bf16", False), "channels-last": ("bf16", True)}
+
+NAMES = [
+    pytest.param(name, marks=pytest.mark.heavy if name in SLOW else ())
+    for name in method_names()
+    if ":" not in name
+]
+
+
+BETAS = torch.linspace(1e-4, 0.02, 1000).tolist()
+
+
+@pytest.fixture(autouse=True)
+def what_fakes_cannot_do(monkeypatch):
+    """SLIC is a library's code on the host. The sampler reads its constants once per prediction.
+    torch has no fake form of the Beta distribution's draws."""
+    monkeypatch.setattr(sme_swin_unet, "superpixel_outlines", lambda images: images)
+    known, make = SimpleNamespace(tolist=lambda: BETAS), medsegdiff_v2.make_scheduler
+    monkeypatch.setattr(
+        medsegdiff_v2, "make_scheduler", lambda sampler, _, *rest: make(sampler, known, *rest)
+    )
+    uniform = SimpleNamespace(sample=lambda shape: torch.rand(shape, device="cuda"))
+    monkeypatch.setattr(mixstyle, "Beta", lambda *_, **__: uniform)
+
+
+@contextmanager
+def fake_cuda(module: nn.Module, channels_last: bool = False) -> Iterator[None]:
+    """Inside: every weight of `module` is a fake tensor on "cuda"."""
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+
+        def there(tensor: Tensor) -> Tensor:
+            fake = mode.from_tensor(tensor).to("cuda")
+            last = channels_last and fake.dim() == 4
+            return fake.contiguous(memory_format=torch.channels_last) if last else fake
+
+        send_weights(module, there)
+        yield
+
+
+def batch_of(subject: Subject, method: Method) -> Batch:
+    """Two images on "cuda", with the latents that the method reads."""
+    side, tokenizer = subject.side, subject.tokenizer
+    images, masks = torch.rand(2, 3, side, side, device="cuda"), torch.ones(2, 1, side, side)
+    batch = Batch(images, masks.to("cuda"))
+    if method.latent_inputs:
+        small = side // tokenizer.factor
+        for kind in method.latent_inputs:
+            latents = torch.rand(2, tokenizer.latent_channels, small, small, device="cuda")
+            setattr(batch, f"{kind}_latents", latents)
+        if tokenizer.has_posterior:
+            batch.image_latents_std = torch.rand_like(batch.image_latents)
+    return batch
+
+
+def step(method: Method, batch: Batch, engine: Engine, optimizer: torch.optim.Optimizer) -> Tensor:
+    """One training step; the loss."""
+    method.train()
+    batch.images = engine.place(batch.images)
+    with engine.autocast():
+        loss = method.loss(batch)["loss"]
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_and_a_prediction_stay_on_the_device(name, way, pretended_cuda):
+    precision, channels_last = WAYS[way]
+    spec = find_method(name).load()
+    with Subject(spec, spec.settings(**spec.reduced)) as subject:
+        method = subject.build()
+        if precision == "bf16" and method.bf16_unsupported:
+            pytest.skip(method.bf16_unsupported)
+        with fake_cuda(method, channels_last):
+            engine = Engine(torch.device("cuda"), precision, channels_last)
+            batch = batch_of(subject, method)
+            optimizer = make_optimizer(method, subject.recipe(2))
+            loss = step(method, batch, engine, optimizer)
+            assert loss.device.type == "cuda" and loss.dtype == torch.float32
+            method.eval()
+            with torch.no_grad(), engine.autocast():
+                probs = method.predict(engine.place(batch.images))
+            assert probs.device.type == "cuda"
+            assert probs.shape == (2, 1, subject.side, subject.side)
+            assert probs.dtype == torch.float32  # as the contract of `predict` says
+
+
+class TwoDevices(Method):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def predict(self, images: Tensor) -> Tensor:
+        return images * self.weight * torch.ones(1, 3, 1, 1)
+
+
+class ReadsAValue(TwoDevices):
+    def predict(self, images: Tensor) -> Tensor:
+        return images * float(images.mean())
+
+
+@pytest.mark.parametrize("kind", [TwoDevices, ReadsAValue])
+def test_a_mixture_of_devices_and_a_value_read_by_the_host_are_noticed(kind):
+    method = kind()
+    with fake_cuda(method), pytest.raises(Exception, match=r"device|_local_scalar"):
+        method.predict(torch.rand(2, 3, 8, 8, device="cuda"))
