@@ -21,7 +21,7 @@ from bench.core.errors import unknown_name
 from bench.training.colour import Recolouring, draw_jitter, jitter
 from bench.training.intensity import Change, Intensity, draw_variation, vary
 from bench.training.movement import Movement, Shift, draw_move, move
-from bench.training.upload import Upload
+from bench.training.transfers import Upload
 
 VIEWS = 8
 

@@ -17,7 +17,7 @@ from bench.recipes import Recipe
 from bench.training.augment import Draw, change, draw, policy
 from bench.training.latents import LatentSource, Reading
 from bench.training.seeds import seed_for
-from bench.training.upload import Upload
+from bench.training.transfers import Upload
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ header, with a placeholder where a tensor belongs. Written atomically.
 import json
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,47 @@ from torch import Tensor
 
 from bench.core.errors import BenchError
 from bench.core.files import atomic_path
+from bench.training.transfers import download
 
 _TENSOR = "__tensor__"
+
+
+SHARE = 0.05
+"""Of the time since the last checkpoint that writing one may take."""
+
+
+class Pace:
+    """When a checkpoint is due: `every` seconds after the last one, and later where writing it took
+    more than `SHARE` of that time. every: 0 or less for one at each opportunity."""
+
+    def __init__(self, every: float) -> None:
+        self.every, self.cost = every, 0.0
+        self.last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time for another one."""
+        if self.every <= 0:
+            return True
+        return time.monotonic() - self.last > max(self.every, self.cost / SHARE)
+
+    def write(self, path: Path, state: Any) -> None:
+        """Write the state, and measure how long that takes."""
+        started = time.monotonic()
+        save_state(path, state)
+        self.last = time.monotonic()
+        self.cost = self.last - started
 
 
 def save_tensors(
     path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write named tensors to `path`, straight from memory: large states are not copied first.
+    """Write named tensors to `path`. On a CPU large states are not copied first; from a GPU they
+    come in one batch of copies.
 
     Raises OSError when the disk refuses.
     """
-    alone = {name: _alone(tensor.detach().cpu()) for name, tensor in tensors.items()}
+    there = {name: tensor for name, tensor in tensors.items() if tensor.device.type == "cuda"}
+    alone = {name: _alone(tensor.detach()) for name, tensor in (tensors | download(there)).items()}
     with atomic_path(path) as temporary:
         try:
             save_file(alone, temporary, metadata)

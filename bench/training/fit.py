@@ -3,7 +3,7 @@
 Everything here decides the cell's weights.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from bench.training.batches import TrainingBatches
 from bench.training.build import build_method
 from bench.training.engine import Engine
 from bench.training.latents import LatentSource
-from bench.training.predict import probabilities, validation_scores
+from bench.training.predict import predictions, validation_scores
 from bench.training.seeds import seed_for
 from bench.training.trainer import Trained, TrainingRun, Validate, train
 
@@ -131,27 +131,45 @@ def _validation(
     seed: int,
     metric: SelectionMetric,
 ) -> Validate:
-    """Scores of the method on these cases at the time of the call."""
-    masks = np.asarray(data.target.masks[data.target.rows(case_ids)])
+    """Scores of the method on these cases at the time of the call.
+
+    Pixels, masks and latents go to the device once, at the first call, and stay there.
+    """
+    kind = type(method.authored).__name__
+    there: list[_Resident] = []
 
     def validate() -> dict[str, float]:
-        probs = _predicted(method, data, case_ids, engine, seed)
-        return validation_scores(probs, masks, metric)
+        if not there:
+            there.append(_resident(method, data, case_ids, engine))
+        cases = there[0]
+        probs = predictions(
+            method, cases.pixels, engine, seed, cases.latents, case_ids=case_ids, validating=True
+        )
+        return validation_scores(probs, cases.masks, metric, kind)
 
     return validate
 
 
-def _predicted(
-    method: Method,
-    data: TrainingData,
-    case_ids: tuple[str, ...],
-    engine: Engine,
-    seed: int,
-) -> Iterator[Tensor]:
-    """Probabilities of some cases, from stored latents where the method predicts from them."""
-    latents, cases = data.latents, data.arrays.rows(case_ids)
-    stored = None
-    if latents is not None and "image" in latents.kinds and method.predicts_from_latents:
-        stored = latents.images(cases)
-    images = data.arrays.images[cases]
-    return probabilities(method, images, engine, seed, stored, case_ids=case_ids, validating=True)
+@dataclass(frozen=True)
+class _Resident:
+    """Cases on the device. pixels: uint8 (N, S, S, 3). masks: bool (N, H, W). latents: of the
+    images where the method predicts from stored ones."""
+
+    pixels: Tensor
+    masks: Tensor
+    latents: Tensor | None
+
+
+def _resident(
+    method: Method, data: TrainingData, case_ids: tuple[str, ...], engine: Engine
+) -> _Resident:
+    cases, source = data.arrays.rows(case_ids), data.latents
+    latents = None
+    if source is not None and "image" in source.kinds and method.predicts_from_latents:
+        latents = source.images(cases).to(engine.device)
+    masks = np.asarray(data.target.masks[data.target.rows(case_ids)])
+    return _Resident(
+        pixels=torch.tensor(data.arrays.images[cases]).to(engine.device),
+        masks=torch.tensor(masks).to(engine.device),
+        latents=latents,
+    )

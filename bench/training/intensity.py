@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.training.upload import Upload
+from bench.training.transfers import Upload
 
 CHANNELS = 3
 

@@ -27,7 +27,7 @@ from bench.core.files import digest
 from bench.data.arrays import CaseArrays
 from bench.method import to_images
 from bench.training.augment import VIEWS, apply_view
-from bench.training.upload import Upload
+from bench.training.transfers import Upload
 
 VERSION = 2
 """Raised when the same tokenizer, pixels and view could give other files. 2: files carry checksums

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.training.upload import Upload
+from bench.training.transfers import Upload
 
 
 @dataclass(frozen=True)

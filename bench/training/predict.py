@@ -35,17 +35,39 @@ def probabilities(
     latents: Tensor | None = None,
     *,
     case_ids: Sequence[str] | None = None,
-    validating: bool = False,
 ) -> Iterator[Tensor]:
     """Probabilities float32 (n, 1, H, W), batch by batch in order, of uint8 images (N, H, W, 3).
 
-    latents: the images' latents where they are stored and the method predicts from them. case_ids:
-    of the images, None for "0", "1", ...; with the seed, they decide the noise that `Method.noise`
-    draws. validating: whether predictions only choose an epoch, for which a method may have a
-    cheaper way. torch's own generator is seeded per batch and put back afterwards: methods that
-    draw from it give the same answer at every call with the same batches, and training's random
-    stream is left alone. Raises PredictionFailure unless every batch
-    is finite, in [0, 1] and one map per image.
+    As `predictions`; raises PredictionFailure also unless every batch is finite and in [0, 1].
+    """
+    there = torch.tensor(pixels)  # a copy: read-only cache
+    for probs in predictions(method, there, engine, seed, latents, case_ids=case_ids):
+        # Both bounds come to the host in one transfer, so a batch waits once for the device.
+        low, high = torch.stack(torch.aminmax(probs)).tolist()
+        _require_range(low, high, type(method.authored).__name__)
+        yield probs
+
+
+def predictions(
+    method: Method,
+    pixels: Tensor,
+    engine: Engine,
+    seed: int,
+    latents: Tensor | None = None,
+    *,
+    case_ids: Sequence[str] | None = None,
+    validating: bool = False,
+) -> Iterator[Tensor]:
+    """What the method predicts as float32 (n, 1, H, W), batch by batch in order; values unchecked.
+
+    pixels: uint8 (N, H, W, 3). latents: the images' latents where they are stored and the method
+    predicts from them. What lies on the engine's device already is not sent, and the host waits for
+    nothing. case_ids: of the images, None for "0", "1", ...; with the seed, they decide the noise
+    that `Method.noise` draws. validating: whether predictions only choose an epoch, for which a
+    method may have a cheaper way. torch's own generator is seeded per batch and put back
+    afterwards: methods that draw from it give the same answer at every call with the same batches,
+    and training's random stream is left alone. Raises PredictionFailure unless every batch is one
+    map per image.
     """
     method.eval()
     names = [str(row) for row in range(len(pixels))] if case_ids is None else case_ids
@@ -58,10 +80,10 @@ def probabilities(
             if latents is not None:
                 probs = method.predict_latents(latents[start : start + len(part)].to(engine.device))
             else:
-                images = to_images(torch.tensor(part).to(engine.device))  # a copy: read-only cache
+                images = to_images(part.to(engine.device))
                 predict = method.predict_for_validation if validating else method.predict
                 probs = predict(engine.place(images))
-        yield _checked(probs, (len(part), 1, *part.shape[1:3]), method)
+        yield _shaped(probs, (len(part), 1, *part.shape[1:3]), method)
 
 
 @contextmanager
@@ -75,11 +97,8 @@ def _streams(method: Method, seed: int, case_ids: Sequence[str]) -> Iterator[Non
         method.streams = None
 
 
-def _checked(probs: Tensor, shape: tuple[int, ...], method: Method) -> Tensor:
-    """The probabilities as float32; PredictionFailure unless they keep the contract.
-
-    Both bounds come to the host in one transfer, so a batch waits once for the device.
-    """
+def _shaped(probs: Tensor, shape: tuple[int, ...], method: Method) -> Tensor:
+    """The probabilities as float32; PredictionFailure unless they are a tensor of that shape."""
     kind = type(method.authored).__name__
     if not isinstance(probs, Tensor):
         raise PredictionFailure(f"{kind} predicts {type(probs).__name__}, not a torch.Tensor.")
@@ -88,8 +107,11 @@ def _checked(probs: Tensor, shape: tuple[int, ...], method: Method) -> Tensor:
             f"{kind} predicts shape {tuple(probs.shape)}; it must be {shape}: one map of "
             "probabilities per image, as large as the image."
         )
-    probs = probs.float()
-    low, high = torch.stack(torch.aminmax(probs)).tolist()  # NaN where any value is NaN
+    return probs.float()
+
+
+def _require_range(low: float, high: float, kind: str) -> None:
+    """PredictionFailure unless [low, high], NaN where any value is NaN, lies in [0, 1]."""
     if not (math.isfinite(low) and math.isfinite(high)):
         raise PredictionFailure(f"{kind} predicts NaN or infinity; probabilities are finite.")
     if low < 0 or high > 1:
@@ -97,7 +119,6 @@ def _checked(probs: Tensor, shape: tuple[int, ...], method: Method) -> Tensor:
             f"{kind} predicts values in [{low:.9g}, {high:.9g}]; probabilities lie in [0, 1]. Apply "
             "a sigmoid or clamp."
         )
-    return probs
 
 
 def resize_probs(probs: Tensor, height: int, width: int) -> Tensor:
@@ -108,30 +129,40 @@ def resize_probs(probs: Tensor, height: int, width: int) -> Tensor:
 
 
 def validation_scores(
-    probs: Iterator[Tensor], masks: np.ndarray, metric: SelectionMetric = "dsc"
+    probs: Iterator[Tensor],
+    masks: np.ndarray | Tensor,
+    metric: SelectionMetric = "dsc",
+    kind: str = "The method",
 ) -> dict[str, float]:
     """Scores in [0, 1] of probabilities against bool masks (N, H, W).
 
-    "dsc": mean DSC per image of thresholded probabilities; pixels are counted on the device and the
-    counts come to the CPU once per batch. "soft_dice", under the metric of that name: as released
+    "dsc": mean DSC per image of thresholded probabilities; pixels are counted on the device, and
+    all counts come to the CPU in one transfer at the end, the only one that the host waits for
+    where the masks lie on the device. "soft_dice", under the metric of that name: as released
     with GMS (train.py:222-236), 2 sum(p m) / (sum p + sum m) per image, averaged over batches of
     SOFT_DICE_BATCH images in order, then over the batches, the last of which may be smaller. An
-    image with p and m all zero scores 1, where the release divides by zero.
+    image with p and m all zero scores 1, where the release divides by zero. kind: whose
+    probabilities they are. Raises PredictionFailure unless they are finite and in [0, 1].
     """
-    hard: list[float] = []
-    soft: list[float] = []
+    rows: list[Tensor] = []  # float64 (6, n): three counts, lowest, highest, soft Dice
+    start = 0
     for chunk in probs:
-        target = torch.tensor(masks[len(hard) : len(hard) + len(chunk)], device=chunk.device)
+        target = torch.as_tensor(masks[start : start + len(chunk)]).to(chunk.device)
+        start += len(chunk)
+        bounds = torch.aminmax(chunk.flatten(1), dim=1)
         chunk = resize_probs(chunk, *target.shape[1:])[:, 0]
         pred = chunk > THRESHOLD
-        counts = torch.stack([mask.flatten(1).sum(1) for mask in (pred & target, pred, target)])
-        hard += dice(*counts.cpu().numpy()).tolist()
-        if metric == "soft-dice":
-            soft += _soft_dice(chunk, target).tolist()
-    scores = {"dsc": float(np.mean(hard))}
-    if soft:
-        starts = range(0, len(soft), SOFT_DICE_BATCH)
-        means = [np.mean(soft[start : start + SOFT_DICE_BATCH]) for start in starts]
+        counts = [mask.flatten(1).sum(1) for mask in (pred & target, pred, target)]
+        soft = _soft_dice(chunk, target) if metric == "soft-dice" else torch.ones_like(bounds.min)
+        rows.append(torch.stack([row.double() for row in (*counts, *bounds, soft)]))
+    found = torch.cat(rows, dim=1).cpu().numpy()
+    for low, high in found[3:5].T.tolist():
+        _require_range(low, high, kind)
+    scores = {"dsc": float(np.mean(dice(*found[:3].astype(np.int64))))}
+    if metric == "soft-dice":
+        soft_dice = found[5]
+        starts = range(0, len(soft_dice), SOFT_DICE_BATCH)
+        means = [np.mean(soft_dice[start : start + SOFT_DICE_BATCH]) for start in starts]
         scores["soft_dice"] = float(np.mean(means))
     return scores
 

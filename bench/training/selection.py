@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from bench.protocols import Selection, SelectionMetric
+from bench.training.transfers import download
 
 
 class Selected:
@@ -27,7 +28,7 @@ class Selected:
 
     def take(self, row: dict[str, float], weights: dict[str, Tensor]) -> None:
         """Keep a copy of these weights, on the CPU."""
-        self.weights = {name: tensor.cpu().clone() for name, tensor in weights.items()}
+        self.weights = download(weights)
         self.epoch = int(row["epoch"])
         if self.rule != "last":
             self.best = self._score(row)

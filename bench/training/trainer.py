@@ -16,7 +16,7 @@ from bench.method import Method
 from bench.protocols import Selection, SelectionMetric
 from bench.recipes import Recipe
 from bench.training.batches import TrainingBatches
-from bench.training.checkpoints import load_state, save_state
+from bench.training.checkpoints import Pace, load_state
 from bench.training.engine import Engine
 from bench.training.optimizer import make_optimizer, set_learning_rate
 from bench.training.schedule import ema_decay, learning_rate
@@ -83,7 +83,7 @@ def train(method: Method, batches: TrainingBatches, run: TrainingRun) -> Trained
     if run.resume_file is not None and run.resume_file.exists():
         state.restore(load_state(run.resume_file))
     compute_loss = torch.compile(method.loss) if engine.compile else method.loss
-    saved_at = started = time.monotonic()
+    pace, started = Pace(SECONDS_BETWEEN_CHECKPOINTS), time.monotonic()
     while state.epoch < recipe.epochs and not selected.waited(state.epoch, recipe.patience):
         epoch = state.epoch
         epoch_started = time.monotonic()
@@ -115,9 +115,8 @@ def train(method: Method, batches: TrainingBatches, run: TrainingRun) -> Trained
             selected.take(row, average.state())
         state.finish_epoch(row)
         run.on_progress(row | {"epochs": recipe.epochs})
-        if run.resume_file and time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
-            save_state(run.resume_file, state.checkpoint(time.monotonic() - started))
-            saved_at = time.monotonic()
+        if run.resume_file and pace.due():
+            pace.write(run.resume_file, state.checkpoint(time.monotonic() - started))
     load_own_state(method, selected.weights)
     return Trained(state.history, selected.epoch, state.seconds + time.monotonic() - started)
 

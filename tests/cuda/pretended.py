@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class Pretended(torch.Tensor):
     held: Tensor
 
     @staticmethod
-    def __new__(cls, real: Tensor) -> "Pretended":
+    def __new__(cls, real: Tensor) -> Self:
         out = torch.Tensor._make_wrapper_subclass(
             cls,
             real.shape,
@@ -121,8 +121,15 @@ class Pretending(TorchDispatchMode):
             return True
         if func is aten.copy_.default:
             to, source = args[:2]
-            return isinstance(to, Pretended) != isinstance(source, Pretended)
+            pinned = any(getattr(side, "pinned", False) for side in (to, source))
+            apart = isinstance(to, Pretended) != isinstance(source, Pretended)
+            return apart and not (pinned and _non_blocking(args, kwargs))
         return False
+
+
+def _non_blocking(args, kwargs) -> bool:
+    """`non_blocking` of a copy in place."""
+    return bool(args[2] if len(args) > 2 else kwargs.get("non_blocking", False))
 
 
 def _tensors(tree: Any) -> list[Tensor]:
@@ -156,5 +163,10 @@ def send_weights(module: nn.Module, there: Callable[[Tensor], Tensor]) -> None:
 @contextmanager
 def pretending() -> Iterator[Pretending]:
     """Inside, tensors may be made on and sent to "cuda"."""
+    own = torch.cuda.synchronize
     with Pretending() as mode:
-        yield mode
+        torch.cuda.synchronize = lambda *_: mode.waits.update([(_place(), "synchronize")])
+        try:
+            yield mode
+        finally:
+            torch.cuda.synchronize = own

@@ -22,7 +22,8 @@ from bench.training.engine import Engine
 from bench.training.optimizer import make_optimizer
 from methods import medsegdiff_v2, mixstyle, sme_swin_unet
 
-SLOW = {"acc_unet", "gss", "medsegdiff_v2", "sdseg", "sme_swin_unet", "uctransnet"}
+SLOW = {"acc_unet", "ege_unet", "gss", "medsegdiff_v2", "multiresunet", "sdseg", "sme_swin_unet"}
+SLOW |= {"swin_unet", "uctransnet"}
 """Methods whose step takes many seconds of bookkeeping, although no number is computed."""
 
 WAYS = {"fp32": ("fp32", False), "bf16": ("bf16", False), "channels-last": ("bf16", True)}

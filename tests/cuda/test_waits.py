@@ -17,7 +17,9 @@ from bench.training.augment import POLICIES
 from bench.training.batches import TrainingBatches
 from bench.training.engine import Engine
 from bench.training.latents import LatentSource
+from bench.training.predict import predictions, validation_scores
 from bench.training.trainer import train
+from bench.training.transfers import Upload, download
 
 pytestmark = pytest.mark.usefixtures("pretended_cuda")
 
@@ -43,6 +45,14 @@ class Convolution(Method):
         return self.layer(images).sigmoid()
 
 
+AT_THE_END = {
+    "bench/training/trainer.py": 1,  # the means of the loss terms
+    "bench/training/transfers.py": 1,  # the selected weights
+    "bench/training/weights.py": 2,  # two tensors back into the method
+}
+"""Waits of a training of one epoch, by file."""
+
+
 def waits_of_training(method: Method, steps: int, augmentation: str, latents=None) -> Counter:
     recipe = RECIPE.model_copy(update={"steps_per_epoch": steps, "augmentation": augmentation})
     with pretending() as mode:
@@ -51,13 +61,100 @@ def waits_of_training(method: Method, steps: int, augmentation: str, latents=Non
         batches = TrainingBatches(squares(), np.arange(8), recipe, 0, CUDA, source)
         mode.waits.clear()
         train(method, batches, run_of(recipe, engine=GPU))
-        return mode.waits
+        files = Counter[str]()
+        for (place, _), times in mode.waits.items():
+            files[place.partition(":")[0]] += times
+        return files
 
 
 @pytest.mark.parametrize("augmentation", sorted(POLICIES))
-def test_a_training_step_does_not_wait(augmentation):
-    """What an epoch waits for does not grow with its steps."""
-    few = waits_of_training(Convolution(), 2, augmentation)
-    many = waits_of_training(Convolution(), 8, augmentation)
-    assert many == few
-    assert sum(few.values()) <= 2
+def test_a_training_step_waits_for_nothing(augmentation):
+    """What an epoch waits for at its end does not grow with its steps."""
+    assert waits_of_training(Convolution(), 8, augmentation) == AT_THE_END
+    assert waits_of_training(Convolution(), 2, augmentation) == AT_THE_END
+
+
+@pytest.mark.parametrize("augmentation", ["discrete", "gms"])
+def test_a_step_on_stored_and_fresh_latents_waits_for_nothing(augmentation, tmp_path):
+    def latents() -> LatentSource:
+        tokenizer = Summary().requires_grad_(False)
+        send_weights(tokenizer, lambda tensor: tensor.to(CUDA))
+        source = LatentSource(tokenizer, squares(), tmp_path, CUDA, kinds=("image",))
+        source.fill()
+        return source
+
+    method = Convolution(3, ("image",))
+    assert waits_of_training(method, 6, augmentation, latents) == AT_THE_END
+
+
+def test_validation_waits_once_however_many_batches():
+    arrays = squares(12)
+    method = Convolution()
+    with pretending() as mode:
+        send_weights(method, lambda tensor: tensor.to(CUDA))
+        pixels, masks = torch.tensor(arrays.images).to(CUDA), torch.tensor(arrays.masks).to(CUDA)
+        mode.waits.clear()
+        for batch_size in (12, 2):
+            engine = Engine(CUDA, batch_size=batch_size)
+            validation_scores(predictions(method, pixels, engine, 0), masks, "soft-dice")
+    assert list(mode.waits.values()) == [2]  # one place, once for each of the two validations
+
+
+def test_tensors_of_all_types_arrive_in_one_copy_and_come_back_for_one_wait():
+    mixed = [
+        torch.tensor([3, 1, 2]),
+        torch.tensor([[0.5, -1.0]]),
+        torch.tensor([True]),
+        torch.arange(6.0).view(2, 3).t(),
+        torch.tensor([7], dtype=torch.uint8),
+    ]
+    with pretending() as mode:
+        upload = Upload()
+        for tensor in mixed:
+            upload.add(tensor)
+        sent = upload.send(CUDA)
+        assert not mode.waits
+        back = download({str(place): tensor for place, tensor in enumerate(sent)})
+    assert list(mode.waits.values()) == [1]
+    for there, again, tensor in zip(sent, back.values(), mixed, strict=True):
+        assert there.device == CUDA and there.dtype == tensor.dtype
+        assert torch.equal(again, tensor)
+
+
+# The count itself
+
+
+@pytest.mark.parametrize(
+    "waits, action",
+    [
+        (1, lambda x: float(x.sum())),
+        (1, lambda x: x[x > 0.5]),
+        (1, lambda x: x[torch.tensor([0])]),
+        (1, lambda x: x.cpu()),
+        (1, lambda x: torch.ones(2).to(CUDA)),
+        (1, lambda x: x * torch.tensor([1.0]).to(x.device)),
+        (0, lambda x: x[torch.zeros(1, dtype=torch.long, device=CUDA)]),
+        (0, lambda x: torch.ones(2, pin_memory=True).to(CUDA, non_blocking=True)),
+        (0, lambda x: (x * 2 + torch.rand(4, device=CUDA)).clamp(0, 1)[0]),
+    ],
+)
+def test_what_counts_as_a_wait(waits, action):
+    with pretending() as mode:
+        x = torch.linspace(0, 1, 4).to(CUDA)
+        mode.waits.clear()
+        action(x)
+    assert sum(mode.waits.values()) == waits
+
+
+def test_a_pretended_computation_has_the_values_of_the_cpu():
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(3, 1, 3), torch.rand(2, 3, 8, 8)
+    layer(x).square().mean().backward()
+    expected = layer.weight.grad.clone()
+    layer.zero_grad()
+    with pretending():
+        send_weights(layer, lambda tensor: tensor.to(CUDA))
+        layer(x.to(CUDA)).square().mean().backward()
+        found = layer.weight.grad
+    assert isinstance(found, Pretended) and found.device == CUDA
+    assert torch.equal(found.held, expected)

@@ -4,7 +4,7 @@ from safetensors import SafetensorError
 
 from bench.core.disk import disk_errors
 from bench.core.errors import BenchError
-from bench.training.checkpoints import load_state, save_state, save_tensors
+from bench.training.checkpoints import Pace, load_state, save_state, save_tensors
 
 
 def test_nested_state_comes_back(tmp_path):
@@ -50,3 +50,38 @@ def test_a_full_disk_is_told_as_one(tmp_path, monkeypatch, text):
     with pytest.raises(BenchError, match="the disk is full"), disk_errors("store", tmp_path):
         save_tensors(tmp_path / "weights.safetensors", {"a": torch.ones(2)})
     assert list(tmp_path.iterdir()) == []
+
+
+class Clock:
+    """Seconds that pass only when asked."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("bench.training.checkpoints.time.monotonic", lambda: self.now)
+
+
+def test_a_checkpoint_that_took_long_comes_less_often(tmp_path, monkeypatch):
+    """Every 30 s; one that took 6 s takes a twentieth of the time when it comes every 120 s."""
+    clock = Clock(monkeypatch)
+    pace = Pace(30.0)
+    clock.now += 30
+    assert not pace.due()
+    clock.now += 1
+    assert pace.due()
+
+    def slow(path, state):
+        clock.now += 6
+
+    monkeypatch.setattr("bench.training.checkpoints.save_state", slow)
+    pace.write(tmp_path / "state", {})
+    clock.now += 119
+    assert not pace.due()
+    clock.now += 2
+    assert pace.due()
+
+
+def test_zero_seconds_ask_for_a_checkpoint_at_each_opportunity(tmp_path):
+    pace = Pace(0.0)
+    pace.write(tmp_path / "state", {"epoch": 1})
+    pace.cost = 100.0
+    assert pace.due()

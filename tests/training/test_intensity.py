@@ -3,8 +3,16 @@
 import pytest
 import torch
 
-from bench.training.intensity import Intensity, blur, contrast, draw_variation, gamma, low_resolution, vary
-from bench.training.upload import Upload
+from bench.training.intensity import (
+    Intensity,
+    blur,
+    contrast,
+    draw_variation,
+    gamma,
+    low_resolution,
+    vary,
+)
+from bench.training.transfers import Upload
 
 
 def generator(seed=0):

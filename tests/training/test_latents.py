@@ -14,7 +14,7 @@ from bench.data.arrays import CaseArrays
 from bench.training import latents as latents_module
 from bench.training.augment import apply_view
 from bench.training.latents import SHARD, LatentSource
-from bench.training.upload import Upload
+from bench.training.transfers import Upload
 
 
 def source(tmp_path: Path, tokenizer: Summary | None = None, **options) -> LatentSource:

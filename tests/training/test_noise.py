@@ -9,7 +9,7 @@ from torch import nn
 from bench.contracts import BuildContext
 from bench.method import Method
 from bench.training.engine import Engine
-from bench.training.predict import probabilities
+from bench.training.predict import predictions
 from methods import medsegdiff_v2, sdseg
 
 IDS = tuple(f"case-{number}" for number in range(8))
@@ -21,7 +21,8 @@ def predicted(method, batch: int, rows=range(8), side: int = 32, seed: int = 0, 
     engine = Engine(torch.device("cpu"), batch_size=batch)
     rows = list(rows)
     ids = [IDS[row] for row in rows]
-    return torch.cat(list(probabilities(method, images[rows], engine, seed, case_ids=ids, **how)))
+    pixels = torch.from_numpy(images[rows])
+    return torch.cat(list(predictions(method, pixels, engine, seed, case_ids=ids, **how)))
 
 
 class Draws(Method):

@@ -1,4 +1,4 @@
-"""One transfer to the device instead of many."""
+"""Many tensors to the device or from it, for one wait of the host at most."""
 
 import torch
 from torch import Tensor
@@ -42,3 +42,18 @@ class Upload:
             there[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
             for start, tensor in zip(starts, self._tensors, strict=True)
         ]
+
+
+def download(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of the tensors on the CPU; the host waits once for all that lie on a GPU."""
+    copies: dict[str, Tensor] = {}
+    devices = {tensor.device for tensor in tensors.values() if tensor.device.type == "cuda"}
+    for name, tensor in tensors.items():
+        if tensor.device in devices:
+            copies[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            copies[name].copy_(tensor, non_blocking=True)
+        else:
+            copies[name] = tensor.detach().cpu().clone()
+    for device in devices:
+        torch.cuda.synchronize(device)
+    return copies
