@@ -203,7 +203,7 @@ class EgeUNet(Method):
 
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities (N, 1, H, W) in one pass."""
-        return self(self.normalise(images)).sigmoid()
+        return self(self.normalise(images)).float().sigmoid()
 
 
 def bce_dice(logits: Tensor, masks: Tensor) -> Tensor:

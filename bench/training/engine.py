@@ -1,9 +1,22 @@
 """How numbers are computed: device, precision and memory layout."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Inside, a GPU computes float32 in float32; torch's default for convolutions is TF32."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    allowed = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = allowed
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from bench.core.files import digest
 from bench.data.arrays import CaseArrays
 from bench.method import to_images
 from bench.training.augment import VIEWS, apply_view
+from bench.training.engine import without_tf32
 from bench.training.transfers import Upload
 
 VERSION = 2
@@ -57,8 +58,8 @@ class LatentSource:
     """Latents of the cases of one `CaseArrays` under one tokenizer.
 
     cache_root: the folder that all cells share. precision: of what is encoded on the fly; what is
-    stored is always computed in float32. kinds: which of `KINDS` the method reads; the others are
-    neither encoded nor stored nor read. Sources of other kinds have files of their own, because the
+    stored is always computed in float32, not in TF32. kinds: which of `KINDS` the method reads; the others are
+    neither encoded nor stored nor read. Sources of other kinds, and of another class of device, have files of their own, because the
     last digits of a latent may depend on what else was in its batch.
     Raises ValueError for an untrained tokenizer and for kinds that are empty or unknown.
     """
@@ -84,7 +85,9 @@ class LatentSource:
         self.entries = (*self.kinds, "std") if with_std else self.kinds
         size = arrays.images.shape[1]
         weights = f"{tokenizer.weights_hash[:32]}-{size}px-v{VERSION}"
-        self.folder = cache_root / weights / "+".join(self.kinds)
+        # Convolutions of a GPU round another way than a CPU's: each has files of its own.
+        computed_on = "" if device.type == "cpu" else f"-{device.type}"
+        self.folder = cache_root / f"{weights}{computed_on}" / "+".join(self.kinds)
         side = size // tokenizer.factor
         self.shape = (len(self.entries), tokenizer.latent_channels, side, side)
         self.hits = self.misses = self.on_the_fly = 0
@@ -191,9 +194,10 @@ class LatentSource:
         pixels = torch.from_numpy(self.arrays.images[rows].copy()).to(self.device)
         images = to_images(pixels)
         masks = torch.from_numpy(self.arrays.masks[rows].copy()).to(self.device)
-        latents = self._encode(
-            apply_view(images, view), apply_view(masks[:, None].float(), view), "fp32"
-        )
+        with without_tf32():
+            latents = self._encode(
+                apply_view(images, view), apply_view(masks[:, None].float(), view), "fp32"
+            )
         content = io.BytesIO()
         np.save(content, latents.cpu().numpy())
         write_sealed(path, content.getvalue())

@@ -38,10 +38,7 @@ def autograd_without_context():
 
 @pytest.fixture
 def pretended_cuda(autograd_without_context, monkeypatch):
-    """Autocast, random streams and the backward pass accept tensors that call themselves "cuda"."""
-    monkeypatch.setattr("torch.inference_mode", torch.no_grad)  # it refuses wrapped tensors
-    own_stream = torch.random.fork_rng
-    monkeypatch.setattr("torch.random.fork_rng", lambda devices=(): own_stream([]))
+    """Autocast and the backward pass accept tensors that call themselves "cuda"."""
     monkeypatch.setattr("torch.cuda._lazy_init", lambda: None)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)

@@ -24,6 +24,16 @@ from bench.training.transfers import Upload, download
 pytestmark = pytest.mark.usefixtures("pretended_cuda")
 
 GPU = Engine(CUDA)
+
+
+@pytest.fixture(autouse=True)
+def no_random_stream_of_a_gpu(monkeypatch):
+    """Nor `inference_mode`, which refuses tensors that wrap others."""
+    monkeypatch.setattr("torch.inference_mode", torch.no_grad)
+    own = torch.random.fork_rng
+    monkeypatch.setattr("torch.random.fork_rng", lambda devices=(): own([]))
+
+
 RECIPE = SHARED.model_copy(
     update={"epochs": 1, "batch_size": 4, "warmup": 0.0, "ema_decay": 0.99, "grad_clip": 1.0}
 )

@@ -298,3 +298,34 @@ def test_untrained_tokenizers_have_nothing_to_store_under(tmp_path):
     tokenizer.weights_hash = "untrained"
     with pytest.raises(ValueError, match="no weights hash"):
         source(tmp_path, tokenizer)
+
+
+def test_latents_of_a_gpu_have_files_of_their_own(tmp_path):
+    folders = {
+        LatentSource(Summary(), arrays(), tmp_path, torch.device(name)).folder.parent.name
+        for name in ("cpu", "cuda:0", "cuda:1")
+    }
+    assert folders == {f"{'ab' * 16}-16px-v2", f"{'ab' * 16}-16px-v2-cuda"}
+
+
+@pytest.fixture
+def matmul_in_tf32():
+    """Convolutions may be in TF32 by torch's default; here matrix products as well."""
+    before, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, True
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def test_stored_latents_are_computed_without_tf32_and_others_as_before(tmp_path, matmul_in_tf32):
+    class Watching(Summary):
+        allowed: list[bool] = []
+
+        def encode(self, images):
+            self.allowed.append(torch.backends.cudnn.allow_tf32)
+            self.allowed.append(torch.backends.cuda.matmul.allow_tf32)
+            return super().encode(images)
+
+    latents = source(tmp_path, Watching())
+    batch(latents, *batch_of(latents, [0], [0]))  # stored
+    batch(latents, *batch_of(latents, [0], [-1]))  # encoded on the fly
+    assert Watching.allowed == [False, False, True, True]
