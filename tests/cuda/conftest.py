@@ -11,15 +11,14 @@ HAS_PRIMARY_CONTEXT = 4
 (ATen/detail/AcceleratorHooksInterface.h)."""
 
 
-@pytest.fixture(scope="session")
-def autograd_without_context():
+def _autograd_without_context() -> list:
     """torch's backward pass asks each CUDA device whether it is in use, and stops where the driver
-    is missing. Inside, the answer is no."""
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU: torch must not be made to believe in another one")
-    if torch.version.cuda is None:  # torch without CUDA does not ask
-        yield
-        return
+    is missing. From now on the answer is no. Gives what has to stay alive for it.
+
+    Done when tests are collected: the threads of the backward pass are counted at the first one.
+    """
+    if torch.cuda.is_available() or torch.version.cuda is None:
+        return []
     torch._C._ensureCUDADeviceGuardSet()
     library = ctypes.CDLL(str(Path(torch.__path__[0]) / "lib" / "libtorch_cpu.so"))
     library._ZN2at6detail12getCUDAHooksEv.restype = ctypes.c_void_p
@@ -32,13 +31,17 @@ def autograd_without_context():
     answer = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_int8)(lambda *_: False)
     table[HAS_PRIMARY_CONTEXT + 2] = ctypes.cast(answer, ctypes.c_void_p).value
     hooks.value = ctypes.addressof(table) + 2 * ctypes.sizeof(ctypes.c_void_p)
-    yield
-    hooks.value = original
+    return [table, answer]
+
+
+KEPT = _autograd_without_context()
 
 
 @pytest.fixture
-def pretended_cuda(autograd_without_context, monkeypatch):
+def pretended_cuda(monkeypatch):
     """Autocast and the backward pass accept tensors that call themselves "cuda"."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU: torch must not be made to believe in another one")
     monkeypatch.setattr("torch.cuda._lazy_init", lambda: None)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
