@@ -28,18 +28,18 @@ SHARE = 0.05
 
 
 class Pace:
-    """When a checkpoint is due: `every` seconds after the last one, and later where writing it took
-    more than `SHARE` of that time. every: 0 or less for one at each opportunity."""
+    """When a checkpoint is due."""
 
-    def __init__(self, every: float) -> None:
-        self.every, self.cost = every, 0.0
+    def __init__(self) -> None:
+        self.cost = 0.0  # seconds that writing the last one took
         self.last = time.monotonic()
 
-    def due(self) -> bool:
-        """Whether it is time for another one."""
-        if self.every <= 0:
+    def due(self, every: float) -> bool:
+        """Whether more than `every` seconds passed since the last checkpoint, and so many that
+        writing it took at most `SHARE` of them. every: 0 or less for one at each opportunity."""
+        if every <= 0:
             return True
-        return time.monotonic() - self.last > max(self.every, self.cost / SHARE)
+        return time.monotonic() - self.last > max(every, self.cost / SHARE)
 
     def write(self, path: Path, state: Any) -> None:
         """Write the state, and measure how long that takes."""
@@ -52,8 +52,7 @@ class Pace:
 def save_tensors(
     path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write named tensors to `path`. On a CPU large states are not copied first; from a GPU they
-    come in one batch of copies.
+    """Write named tensors to `path`. Large states on a CPU are not copied first.
 
     Raises OSError when the disk refuses.
     """

@@ -58,9 +58,10 @@ class LatentSource:
     """Latents of the cases of one `CaseArrays` under one tokenizer.
 
     cache_root: the folder that all cells share. precision: of what is encoded on the fly; what is
-    stored is always computed in float32, not in TF32. kinds: which of `KINDS` the method reads; the others are
-    neither encoded nor stored nor read. Sources of other kinds, and of another class of device, have files of their own, because the
-    last digits of a latent may depend on what else was in its batch.
+    stored is always computed in float32, not in TF32. kinds: which of `KINDS` the method reads; the
+    others are neither encoded nor stored nor read. Sources of other kinds have files of their own,
+    because the last digits of a latent may depend on what else was in its batch; so have sources on
+    another class of device.
     Raises ValueError for an untrained tokenizer and for kinds that are empty or unknown.
     """
 

@@ -19,9 +19,9 @@ class Movement:
     (low, high) factor of the object's size, or of the sampled region's where `zoom_out`. apart:
     rotation and scaling each with probability p, on their own. shift: share of the side.
     border: what lies beyond the picture: "zeros"; "cut", zeros already beyond the outer pixels'
-    centres, as scipy fills; "reflect", about those centres; or "minimum", the picture's own. nearest: interpolation of the image. mask: interpolation of the
-    mask; "majority" is bilinear, cut at one half. native: rotate the picture as it was before it
-    was made square.
+    centres, as scipy fills; "reflect", about those centres; or "minimum", the picture's own.
+    nearest: interpolation of the image. mask: interpolation of the mask; "majority" is bilinear,
+    cut at one half. native: rotate the picture as it was before it was made square.
     """
 
     p: float = 0.0

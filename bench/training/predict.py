@@ -16,6 +16,7 @@ from bench.metrics.overlap import dice
 from bench.protocols import SelectionMetric
 from bench.training.engine import Engine
 from bench.training.seeds import seed_for
+from bench.training.transfers import download
 
 THRESHOLD = 0.5
 
@@ -144,23 +145,25 @@ def validation_scores(
     image with p and m all zero scores 1, where the release divides by zero. kind: whose
     probabilities they are. Raises PredictionFailure unless they are finite and in [0, 1].
     """
-    rows: list[Tensor] = []  # float64 (6, n): three counts, lowest, highest, soft Dice
+    found: dict[str, list[Tensor]] = {"counts": [], "bounds": [], "soft": []}
     start = 0
     for chunk in probs:
-        target = torch.as_tensor(masks[start : start + len(chunk)]).to(chunk.device)
+        part = masks[start : start + len(chunk)]
+        target = (part if isinstance(part, Tensor) else torch.tensor(part)).to(chunk.device)
         start += len(chunk)
-        bounds = torch.aminmax(chunk.flatten(1), dim=1)
+        found["bounds"].append(torch.stack(torch.aminmax(chunk)))
         chunk = resize_probs(chunk, *target.shape[1:])[:, 0]
         pred = chunk > THRESHOLD
         counts = [mask.flatten(1).sum(1) for mask in (pred & target, pred, target)]
-        soft = _soft_dice(chunk, target) if metric == "soft-dice" else torch.ones_like(bounds.min)
-        rows.append(torch.stack([row.double() for row in (*counts, *bounds, soft)]))
-    found = torch.cat(rows, dim=1).cpu().numpy()
-    for low, high in found[3:5].T.tolist():
+        found["counts"].append(torch.stack(counts))
+        if metric == "soft-dice":
+            found["soft"].append(_soft_dice(chunk, target))
+    here = download({name: torch.cat(parts, -1) for name, parts in found.items() if parts})
+    for low, high in here["bounds"].view(2, -1).T.tolist():
         _require_range(low, high, kind)
-    scores = {"dsc": float(np.mean(dice(*found[:3].astype(np.int64))))}
+    scores = {"dsc": float(np.mean(dice(*here["counts"].numpy())))}
     if metric == "soft-dice":
-        soft_dice = found[5]
+        soft_dice = here["soft"].double().numpy()
         starts = range(0, len(soft_dice), SOFT_DICE_BATCH)
         means = [np.mean(soft_dice[start : start + SOFT_DICE_BATCH]) for start in starts]
         scores["soft_dice"] = float(np.mean(means))

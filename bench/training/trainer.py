@@ -83,7 +83,7 @@ def train(method: Method, batches: TrainingBatches, run: TrainingRun) -> Trained
     if run.resume_file is not None and run.resume_file.exists():
         state.restore(load_state(run.resume_file))
     compute_loss = torch.compile(method.loss) if engine.compile else method.loss
-    pace, started = Pace(SECONDS_BETWEEN_CHECKPOINTS), time.monotonic()
+    pace, started = Pace(), time.monotonic()
     while state.epoch < recipe.epochs and not selected.waited(state.epoch, recipe.patience):
         epoch = state.epoch
         epoch_started = time.monotonic()
@@ -115,7 +115,7 @@ def train(method: Method, batches: TrainingBatches, run: TrainingRun) -> Trained
             selected.take(row, average.state())
         state.finish_epoch(row)
         run.on_progress(row | {"epochs": recipe.epochs})
-        if run.resume_file and pace.due():
+        if run.resume_file and pace.due(SECONDS_BETWEEN_CHECKPOINTS):
             pace.write(run.resume_file, state.checkpoint(time.monotonic() - started))
     load_own_state(method, selected.weights)
     return Trained(state.history, selected.epoch, state.seconds + time.monotonic() - started)

@@ -1,10 +1,15 @@
-"""Many tensors to the device or from it, for one wait of the host at most."""
+"""Many tensors to the device without a wait of the host, and from it for few."""
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 ALIGNMENT = 16
 """Bytes; every tensor of the buffer begins at a multiple, so that it can be read as its own type."""
+CHUNK = 64 * 2**20
+"""Bytes of one copy from a GPU. It bounds the page-locked memory, and the packed copy that lies on
+the GPU until it is sent."""
 
 
 class Upload:
@@ -45,15 +50,30 @@ class Upload:
 
 
 def download(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies of the tensors on the CPU; the host waits once for all that lie on a GPU."""
-    copies: dict[str, Tensor] = {}
-    devices = {tensor.device for tensor in tensors.values() if tensor.device.type == "cuda"}
-    for name, tensor in tensors.items():
-        if tensor.device in devices:
-            copies[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-            copies[name].copy_(tensor, non_blocking=True)
-        else:
-            copies[name] = tensor.detach().cpu().clone()
-    for device in devices:
-        torch.cuda.synchronize(device)
-    return copies
+    """Copies of the tensors on the CPU.
+
+    From a GPU they come packed: the host waits once for each `CHUNK` bytes.
+    """
+    copies = {n: t.detach().cpu().clone() for n, t in tensors.items() if t.device.type != "cuda"}
+    for names in _chunks({n: t.nbytes for n, t in tensors.items() if t.device.type == "cuda"}):
+        there = [tensors[name].detach().flatten().view(torch.uint8) for name in names]
+        packed = torch.cat(there)
+        here = torch.empty(len(packed), dtype=torch.uint8, pin_memory=True).copy_(packed)
+        for name, part in zip(names, here.split([len(part) for part in there]), strict=True):
+            own = tensors[name]
+            copies[name] = part.clone().view(own.dtype).view(own.shape)  # in memory of its own
+    return {name: copies[name] for name in tensors}
+
+
+def _chunks(sizes: dict[str, int]) -> Iterator[list[str]]:
+    """The names in groups of at most `CHUNK` bytes; a larger tensor is a group of its own."""
+    names: list[str] = []
+    total = 0
+    for name, size in sizes.items():
+        if names and total + size > CHUNK:
+            yield names
+            names, total = [], 0
+        names.append(name)
+        total += size
+    if names:
+        yield names

@@ -162,9 +162,9 @@ def send_weights(module: nn.Module, there: Callable[[Tensor], Tensor]) -> None:
 
 @contextmanager
 def pretending() -> Iterator[Pretending]:
-    """Inside, tensors may be made on and sent to "cuda"."""
+    """Inside, tensors may be made on and sent to "cuda". No operation is cuDNN's: the CPU has none."""
     own = torch.cuda.synchronize
-    with Pretending() as mode:
+    with Pretending() as mode, torch.backends.cudnn.flags(enabled=False):
         torch.cuda.synchronize = lambda *_: mode.waits.update([(_place(), "synchronize")])
         try:
             yield mode

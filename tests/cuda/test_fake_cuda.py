@@ -11,29 +11,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 from pretended import send_weights
+from steps import NAMES, batch_of, step
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.conformance.subject import Subject
-from bench.contracts import Batch
 from bench.method import Method
-from bench.registry import find_method, method_names
+from bench.registry import find_method
 from bench.training.engine import Engine
 from bench.training.optimizer import make_optimizer
 from methods import mixstyle, sme_swin_unet
 
-SLOW = {"acc_unet", "ege_unet", "gss", "medsegdiff_v2", "multiresunet", "sdseg", "sme_swin_unet"}
-SLOW |= {"swin_unet", "uctransnet"}
-"""Methods whose step takes many seconds of bookkeeping, although no number is computed."""
-
 WAYS = {"fp32": ("fp32", False), "bf16": ("bf16", False), "channels-last": ("bf16", True)}
-
-NAMES = [
-    pytest.param(name, marks=pytest.mark.heavy if name in SLOW else ())
-    for name in method_names()
-    if ":" not in name
-]
-
 
 READS_CONSTANTS = {"medsegdiff_v2"}
 """Methods whose `predict` gives constants of the device to a sampler on the host; one step of the
@@ -60,32 +49,6 @@ def fake_cuda(module: nn.Module, channels_last: bool = False) -> Iterator[None]:
 
         send_weights(module, there)
         yield
-
-
-def batch_of(subject: Subject, method: Method) -> Batch:
-    """Two images on "cuda", with the latents that the method reads."""
-    side, tokenizer = subject.side, subject.tokenizer
-    images, masks = torch.rand(2, 3, side, side, device="cuda"), torch.ones(2, 1, side, side)
-    batch = Batch(images, masks.to("cuda"))
-    if method.latent_inputs:
-        small = side // tokenizer.factor
-        for kind in method.latent_inputs:
-            latents = torch.rand(2, tokenizer.latent_channels, small, small, device="cuda")
-            setattr(batch, f"{kind}_latents", latents)
-        if tokenizer.has_posterior:
-            batch.image_latents_std = torch.rand_like(batch.image_latents)
-    return batch
-
-
-def step(method: Method, batch: Batch, engine: Engine, optimizer: torch.optim.Optimizer) -> Tensor:
-    """One training step; the loss."""
-    method.train()
-    batch.images = engine.place(batch.images)
-    with engine.autocast():
-        loss = method.loss(batch)["loss"]
-    loss.backward()
-    optimizer.step()
-    return loss
 
 
 @pytest.mark.parametrize("way", WAYS)

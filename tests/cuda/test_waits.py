@@ -21,14 +21,13 @@ from bench.training.predict import predictions, validation_scores
 from bench.training.trainer import train
 from bench.training.transfers import Upload, download
 
-pytestmark = pytest.mark.usefixtures("pretended_cuda")
-
 GPU = Engine(CUDA)
 
 
 @pytest.fixture(autouse=True)
-def no_random_stream_of_a_gpu(monkeypatch):
-    """Nor `inference_mode`, which refuses tensors that wrap others."""
+def no_random_stream_of_a_gpu(pretended_cuda, monkeypatch):
+    """torch seeds and keeps the random streams of real devices alone, and refuses tensors that
+    wrap others in `inference_mode`."""
     monkeypatch.setattr("torch.inference_mode", torch.no_grad)
     own = torch.random.fork_rng
     monkeypatch.setattr("torch.random.fork_rng", lambda devices=(): own([]))

@@ -63,11 +63,11 @@ class Clock:
 def test_a_checkpoint_that_took_long_comes_less_often(tmp_path, monkeypatch):
     """Every 30 s; one that took 6 s takes a twentieth of the time when it comes every 120 s."""
     clock = Clock(monkeypatch)
-    pace = Pace(30.0)
+    pace = Pace()
     clock.now += 30
-    assert not pace.due()
+    assert not pace.due(30.0)
     clock.now += 1
-    assert pace.due()
+    assert pace.due(30.0)
 
     def slow(path, state):
         clock.now += 6
@@ -75,13 +75,13 @@ def test_a_checkpoint_that_took_long_comes_less_often(tmp_path, monkeypatch):
     monkeypatch.setattr("bench.training.checkpoints.save_state", slow)
     pace.write(tmp_path / "state", {})
     clock.now += 119
-    assert not pace.due()
+    assert not pace.due(30.0)
     clock.now += 2
-    assert pace.due()
+    assert pace.due(30.0)
 
 
 def test_zero_seconds_ask_for_a_checkpoint_at_each_opportunity(tmp_path):
-    pace = Pace(0.0)
+    pace = Pace()
     pace.write(tmp_path / "state", {"epoch": 1})
     pace.cost = 100.0
-    assert pace.due()
+    assert pace.due(0.0) and not pace.due(30.0)
