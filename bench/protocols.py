@@ -13,6 +13,7 @@ from bench.core.reading import parse_toml, read_text, read_toml, toml_line
 Selection = Literal["last", "best-val", "best-test"]
 SelectionMetric = Literal["dsc", "soft-dice"]
 Resize = Literal["pillow", "opencv"]
+TF32 = Literal["off", "convolution", "all"]  # "all": matrix products too
 
 
 class Protocol(Frozen):
@@ -76,6 +77,8 @@ class Profile(Frozen):
     precision: Literal["fp32", "bf16"]
     channels_last: bool
     compile: bool = False
+    tf32: TF32 = "convolution"  # what a GPU computes in TF32 where float32 is asked for
+    deterministic: bool = False  # operations without a deterministic form are refused
     validate_every: int = Field(gt=0)  # epochs
     tokenizers: dict[Literal["continuous", "discrete"], str]
     preset: Literal["light", "minimal"] | None = None  # which of a method's own presets applies

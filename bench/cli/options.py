@@ -78,6 +78,7 @@ Subset = Literal["test", "all"]
 ForeignSubset = Annotated[Subset, typer.Option("--subset", help="Foreign test cases.")]
 Split = Literal["default", "listed", "published", "imported", "random80", "grouped", "dedup"]
 Precision = Literal["fp32", "bf16"]
+Tf32 = Literal["off", "convolution", "all"]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 Format = Annotated[
     Literal["auto", "terminal", "markdown", "csv"],

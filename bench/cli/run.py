@@ -93,6 +93,16 @@ def run(
     compile_: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="torch.compile.")
     ] = None,
+    tf32: Annotated[
+        opt.Tf32 | None, typer.Option(help="What a GPU computes in TF32 under fp32.")
+    ] = None,
+    deterministic: Annotated[
+        bool | None,
+        typer.Option(
+            "--deterministic/--no-deterministic",
+            help="Refuse operations that may give other last digits in another run.",
+        ),
+    ] = None,
     assigned: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE, or recipe.NAME=VALUE")
     ] = None,
@@ -126,7 +136,7 @@ def run(
         raise BenchError("--quiet and --verbose contradict. Give one of them.")
     chosen = opt.choose_profile(
         profile, folder, epochs=epochs, image_size=image_size, channels_last=channels_last,
-        compile=compile_,
+        compile=compile_, tf32=tf32, deterministic=deterministic,
     )  # fmt: skip
     rules = opt.choose_protocol(
         protocol,

@@ -31,6 +31,7 @@ from bench.method import Method
 from bench.training import trainer
 from bench.training.build import load_tokenizer, parameter_counts
 from bench.training.checkpoints import save_tensors
+from bench.training.compiled import compiled_facts, compiled_footnotes
 from bench.training.engine import Engine
 from bench.training.fit import TrainingData, build, fit, latent_source
 from bench.training.predict import masks_on_grids, probabilities
@@ -97,7 +98,12 @@ class CellContext:
         self.spec, settings, self.resolution = resolved or resolve(job.request, job.train_cases)
         profile = job.request.profile
         self.engine = Engine(
-            torch.device(job.device), profile.precision, profile.channels_last, profile.compile
+            torch.device(job.device),
+            profile.precision,
+            profile.channels_last,
+            profile.compile,
+            tf32=profile.tf32,
+            deterministic=profile.deterministic,
         )
         self.sources = Sources(profile, job.data, list(job.cards))
         self.method, self.tokenizer = built(
@@ -131,7 +137,7 @@ class CellContext:
         """Train the method; it resumes from the state that an earlier attempt left."""
         state, pass_on = self.folder / STATE, _progress(report)
         data = self.data  # latents may take long; until they are there, nothing is to be stored
-        with stoppable(state, _store_every_epoch) as see:
+        with self.engine.numerics(), stoppable(state, _store_every_epoch) as see:
 
             def follow(event: dict[str, Any]) -> None:
                 pass_on(event)
@@ -173,7 +179,8 @@ class CellContext:
 
         data, moments[:] = self.data, [time.monotonic()]
         try:
-            self._fit(data, None, follow)
+            with self.engine.numerics():
+                self._fit(data, None, follow)
         except _Enough:
             pass
         # The first step is slower than the rest; it counts where the epoch has no other.
@@ -198,7 +205,8 @@ class CellContext:
         probs = probabilities(self.method, images, self.engine, self.request.seed, case_ids=ids)
         height, width = target.masks.shape[1:]
         sizes = target.native_masks.shapes[cases].tolist()
-        network, native = masks_on_grids(probs, (height, width), ((h, w) for h, w in sizes))
+        with self.engine.numerics():
+            network, native = masks_on_grids(probs, (height, width), ((h, w) for h, w in sizes))
         return Predictions(ids, tuple(network), tuple(native)), target
 
     def record(self, trained: Trained, spent: dict[str, Any]) -> CellRecord:
@@ -216,7 +224,7 @@ class CellContext:
             family=self.spec.family,
             trainable_params=trainable,
             total_params=total,
-            footnotes=self.method.footnotes,
+            footnotes=self.method.footnotes + compiled_footnotes(compiled_facts(self.method)),
             provenance=environment() | spent | self._facts(trained),
         )
 
@@ -242,9 +250,12 @@ class CellContext:
             "device_class": "GPU" if self.engine.device.type == "cuda" else "CPU",
             "split": {"scheme": split.scheme, "seed": split.seed} | sides | self._origin(split),
             "precision": self.engine.precision,
-            "tf32": _tf32(self.engine.device),
+            "tf32": self.engine.tf32_operations,
+            "deterministic": self.engine.deterministic,
+            "cudnn_benchmark": False,  # as `Engine.numerics` sets it
             "channels_last": self.engine.channels_last,
             "compile": self.engine.compile,
+            "compiled": compiled_facts(self.method),
             "threads": torch.get_num_threads(),
             "latent_cache": None if latents is None else latents.counts(),
         }
@@ -269,17 +280,6 @@ class CellContext:
 def _store_every_epoch() -> None:
     """Make the trainer store its state after each epoch from now on; the process is to end."""
     trainer.SECONDS_BETWEEN_CHECKPOINTS = -1.0
-
-
-def _tf32(device: torch.device) -> list[str]:
-    """The operations that torch may compute in TF32 where float32 is asked for: none on a CPU."""
-    if device.type != "cuda":
-        return []
-    allowed = {
-        "convolution": torch.backends.cudnn.allow_tf32,
-        "matmul": torch.backends.cuda.matmul.allow_tf32,
-    }
-    return [name for name, used in allowed.items() if used]
 
 
 def optimism(history: list[dict[str, float]]) -> float | None:

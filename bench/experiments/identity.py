@@ -77,8 +77,11 @@ def data_inputs(request: CellRequest, sources: Sources) -> dict[str, str]:
 def stated_inputs(request: CellRequest) -> dict[str, str]:
     """The components that the request's own values decide."""
     profile = request.profile
+    numerics: list[str | bool] = [profile.precision, profile.channels_last, profile.compile]
+    if (profile.tf32, profile.deterministic) != ("convolution", False):  # torch's own, as before
+        numerics += [profile.tf32, profile.deterministic]
     return {
-        "numerics": digest([profile.precision, profile.channels_last, profile.compile]),
+        "numerics": digest(numerics),
         "selection": digest(_selection(request)),
         "seed": digest(request.seed),
     }

@@ -33,7 +33,9 @@ def _tokenizer(record: CellRecord) -> dict[str, Any]:
 def _numerics(record: CellRecord) -> dict[str, Any]:
     asked = record.provenance.get("request", {}).get("profile", {})
     names = ("precision", "channels_last", "compile")
-    return {name: asked.get(name, record.provenance.get(name)) for name in names}
+    common = {name: asked.get(name, record.provenance.get(name)) for name in names}
+    later = {"tf32": "convolution", "deterministic": False}  # records without them ran like this
+    return common | {name: asked.get(name, default) for name, default in later.items()}
 
 
 def _built(record: CellRecord) -> dict[str, Any]:

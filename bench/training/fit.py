@@ -20,6 +20,7 @@ from bench.protocols import Selection, SelectionMetric
 from bench.recipes import Recipe
 from bench.training.batches import TrainingBatches
 from bench.training.build import build_method
+from bench.training.compiled import compile_method
 from bench.training.engine import Engine
 from bench.training.latents import LatentSource
 from bench.training.predict import predictions, validation_scores
@@ -35,12 +36,15 @@ def build(
     seed: int,
     engine: Engine,
 ) -> Method:
-    """The method on the engine's device, initialised from the cell's seed."""
+    """The method on the engine's device, initialised from the cell's seed; compiled if asked for."""
     torch.manual_seed(seed_for(seed, "initial weights"))
     method = build_method(spec, settings, context, recipe)
     if isinstance(context.tokenizer, nn.Module):
         context.tokenizer.to(engine.device)
-    return engine.place(method)
+    method = engine.place(method)
+    if engine.compile:
+        compile_method(method)
+    return method
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from bench.core.files import digest
 from bench.data.arrays import CaseArrays
 from bench.method import to_images
 from bench.training.augment import VIEWS, apply_view
-from bench.training.engine import without_tf32
+from bench.training.engine import tf32
 from bench.training.transfers import Upload
 
 VERSION = 2
@@ -195,7 +195,7 @@ class LatentSource:
         pixels = torch.from_numpy(self.arrays.images[rows].copy()).to(self.device)
         images = to_images(pixels)
         masks = torch.from_numpy(self.arrays.masks[rows].copy()).to(self.device)
-        with without_tf32():
+        with tf32("off"):
             latents = self._encode(
                 apply_view(images, view), apply_view(masks[:, None].float(), view), "fp32"
             )

@@ -82,7 +82,6 @@ def train(method: Method, batches: TrainingBatches, run: TrainingRun) -> Trained
     state = _State(method, optimizer, average, selected)
     if run.resume_file is not None and run.resume_file.exists():
         state.restore(load_state(run.resume_file))
-    compute_loss = torch.compile(method.loss) if engine.compile else method.loss
     pace, started = Pace(), time.monotonic()
     while state.epoch < recipe.epochs and not selected.waited(state.epoch, recipe.patience):
         epoch = state.epoch
@@ -97,7 +96,7 @@ def train(method: Method, batches: TrainingBatches, run: TrainingRun) -> Trained
             set_learning_rate(optimizer, lr)
             batch.images = engine.place(batch.images)
             with engine.autocast():  # of the forward pass alone; gradients follow its types
-                parts = compute_loss(batch)
+                parts = method.loss(batch)
             optimizer.zero_grad(set_to_none=True)
             parts["loss"].backward()
             if recipe.grad_clip is not None:
