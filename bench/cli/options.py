@@ -79,7 +79,7 @@ ForeignSubset = Annotated[Subset, typer.Option("--subset", help="Foreign test ca
 Split = Literal["default", "listed", "published", "imported", "random80", "grouped", "dedup"]
 Precision = Literal["fp32", "bf16"]
 Tf32 = Literal["off", "convolution", "all"]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Format = Annotated[
     Literal["auto", "terminal", "markdown", "csv"],
     typer.Option("--format", help="Of printed tables. auto: markdown where no terminal is."),
@@ -157,8 +157,8 @@ def devices(text: str) -> tuple[str, ...]:
     gpu = "cuda" if shutil.which("nvidia-smi") else "cpu"
     found = names(gpu if text == "auto" else text)
     for name in found or ("",):
-        if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-            raise BenchError(f"--device {name!r}: write auto, cpu, cuda or cuda:0,cuda:1.")
+        if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+            raise BenchError(f"--device {name!r}: write auto, cpu, mps, cuda or cuda:0,cuda:1.")
     return found
 
 
@@ -169,8 +169,12 @@ def require_devices(found: Iterable[str]) -> None:
         return
     import torch
 
+    if "mps" in asked and not torch.backends.mps.is_available():
+        raise BenchError("--device mps: torch sees no Apple GPU here. Use --device cpu.")
     there = torch.cuda.device_count()
     for name in asked:
+        if name == "mps":
+            continue
         if int(name.partition(":")[2] or 0) >= there:
             raise BenchError(
                 f"--device {name}: torch sees {there} CUDA devices here. Give another, use "

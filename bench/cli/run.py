@@ -86,7 +86,7 @@ def run(
         str | None, typer.Option(help="NAME or NAME@LOCATION for every cell.")
     ] = None,
     subset: Annotated[opt.Subset | None, typer.Option(help="Foreign test cases.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:0,cuda:1.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda, or cuda:0,cuda:1.")] = "auto",
     jobs: Annotated[int | None, typer.Option(min=1, help="Cells at a time on each device.")] = None,
     precision: Annotated[opt.Precision | None, typer.Option(help="Numerics.")] = None,
     channels_last: Annotated[bool | None, typer.Option(help="Memory layout.")] = None,

@@ -27,15 +27,19 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Another length.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: opt.Device = "cpu",
 ) -> None:
     """Train an embedded tokenizer on procedural pictures and write its model card; the same command
     resumes."""
+    import torch
+
     from bench.tokenizers.embedded_training.corpus import Pool, read_pictures
     from bench.tokenizers.embedded_training.recipes import tokenizer_recipe
     from bench.tokenizers.embedded_training.train import TokenizerRun, run_training
     from bench.tokenizers.model_cards import write_training_card
 
     recipe = tokenizer_recipe(name)
+    where = opt.one_device(device)
     extra = () if data is None else read_pictures(data, recipe.pool_size)
     pool = Pool.stored(
         cache_root() / "tokenizer-pool",
@@ -46,7 +50,7 @@ def train(
         console.print,
         extra,
     )
-    run = TokenizerRun(recipe, pool, seed, steps or recipe.steps)
+    run = TokenizerRun(recipe, pool, seed, steps or recipe.steps, torch.device(where))
     with Progress(console=console) as progress:
         bar = progress.add_task(f"training {name}", total=run.steps)
 

@@ -26,7 +26,7 @@ from bench.protocols import get_profile
 from bench.recipes import SHARED
 from bench.registry import get_method, use_plugin_files
 from bench.training.build import build_method, load_tokenizer
-from bench.training.engine import Engine
+from bench.training.engine import Engine, wait_for
 from bench.training.optimizer import make_optimizer
 
 REPEATS = 30  # at most; fewer where the time budget ends
@@ -163,16 +163,11 @@ def _median_seconds(once: Callable[[], None], device: torch.device, budget: floa
 
 
 def _timed(once: Callable[[], None], device: torch.device) -> float:
-    _wait(device)
+    wait_for(device)
     started = time.perf_counter()
     once()
-    _wait(device)
+    wait_for(device)
     return time.perf_counter() - started
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def main() -> None:

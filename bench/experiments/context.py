@@ -32,7 +32,7 @@ from bench.training import trainer
 from bench.training.build import load_tokenizer, parameter_counts
 from bench.training.checkpoints import save_tensors
 from bench.training.compiled import compiled_facts, compiled_footnotes
-from bench.training.engine import Engine
+from bench.training.engine import Engine, wait_for
 from bench.training.fit import TrainingData, build, fit, latent_source
 from bench.training.predict import masks_on_grids, probabilities
 from bench.training.trainer import Trained
@@ -169,8 +169,7 @@ class CellContext:
 
         def follow(event: dict[str, Any]) -> None:
             nonlocal steps
-            if self.engine.device.type == "cuda":
-                torch.cuda.synchronize(self.engine.device)
+            wait_for(self.engine.device)
             if "step" in event:
                 moments.append(time.monotonic())
                 steps = event["steps"]
@@ -247,7 +246,7 @@ class CellContext:
             "optimism": optimism(trained.history),
             "leaks": self.sources.leaks(self.request.train, self.request.protocol),
             "cards": self.sources.card_hashes(),
-            "device_class": "GPU" if self.engine.device.type == "cuda" else "CPU",
+            "device_class": "CPU" if self.engine.device.type == "cpu" else "GPU",
             "split": {"scheme": split.scheme, "seed": split.seed} | sides | self._origin(split),
             "precision": self.engine.precision,
             "tf32": self.engine.tf32_operations,

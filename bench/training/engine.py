@@ -41,6 +41,14 @@ def _deterministic(wanted: bool) -> Iterator[None]:
         cudnn.deterministic, cudnn.benchmark = before[1:]
 
 
+def wait_for(device: torch.device) -> None:
+    """Return once the device has done what it was asked for; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 @dataclass(frozen=True)
 class Engine:
     """How numbers are computed: the device, autocast to bfloat16, memory layout, compilation.

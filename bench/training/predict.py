@@ -14,7 +14,7 @@ from bench.core.errors import BenchError
 from bench.method import Method, to_images
 from bench.metrics.overlap import dice
 from bench.protocols import SelectionMetric
-from bench.training.engine import Engine
+from bench.training.engine import Engine, tf32
 from bench.training.seeds import seed_for
 from bench.training.transfers import download
 
@@ -79,12 +79,25 @@ def predictions(
         with own, torch.random.fork_rng(devices), torch.inference_mode(), engine.autocast():
             torch.manual_seed(seed_for(seed, "predict", start))
             if latents is not None:
-                probs = method.predict_latents(latents[start : start + len(part)].to(engine.device))
+                encoded = latents[start : start + len(part)].to(engine.device)
+                probs = method.predict_latents(encoded)
             else:
-                images = to_images(part.to(engine.device))
-                predict = method.predict_for_validation if validating else method.predict
-                probs = predict(engine.place(images))
+                images = engine.place(to_images(part.to(engine.device)))
+                probs = _of_images(method, images, validating)
         yield _shaped(probs, (len(part), 1, *part.shape[1:3]), method)
+
+
+def _of_images(method: Method, images: Tensor, validating: bool) -> Tensor:
+    """The method's prediction for images on its device.
+
+    A method that predicts from latents gets them in float32, whatever the precision: as the stored
+    ones are that its epoch was chosen on.
+    """
+    if method.predicts_from_latents and method.tokenizer is not None:
+        with torch.autocast(images.device.type, enabled=False), tf32("off"):
+            latents = method.tokenizer.encode(images)
+        return method.predict_latents(latents)
+    return method.predict_for_validation(images) if validating else method.predict(images)
 
 
 @contextmanager

@@ -45,6 +45,29 @@ def test_stored_latents_take_the_place_of_their_images():
     assert (predicted(Brightness(), latents)[:, 0, 0, 0] * 100).round().tolist() == list(range(11))
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_latents_are_encoded_in_float32_and_predicted_from_in_the_precision(precision):
+    """Those that the epoch was chosen on are stored in float32 as well."""
+    seen = []
+
+    class Tokenizer(nn.Module):
+        def encode(self, images):
+            seen.append(("encode", torch.is_autocast_enabled("cpu")))
+            return images
+
+    class Watching(Brightness):
+        def predict_latents(self, image_latents):
+            seen.append(("predict", torch.is_autocast_enabled("cpu")))
+            return super().predict_latents(image_latents)
+
+    method = Watching()
+    method.tokenizer = Tokenizer()
+    engine = Engine(CPU.device, precision)
+    (probs,) = probabilities(method, GREY[:8], engine, seed=0)
+    assert seen == [("encode", False), ("predict", precision == "bf16")]
+    assert (probs[:, 0, 0, 0] * 255).round().tolist() == list(range(8))
+
+
 def test_prediction_is_made_in_eval_mode():
     class Dropping(Method):
         def __init__(self):

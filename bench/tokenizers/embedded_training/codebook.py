@@ -14,8 +14,9 @@ def spread_choice(
     latents: Tensor, weights: Tensor, count: int, generator: torch.Generator
 ) -> Tensor:
     """`count` of the latents (T, C), drawn by weight: far-off ones rather than copies."""
-    chosen = torch.multinomial(weights + 1e-12, count, len(weights) < count, generator=generator)
-    return latents[chosen]
+    weights = weights.cpu() + 1e-12  # where the generator is
+    chosen = torch.multinomial(weights, count, len(weights) < count, generator=generator)
+    return latents[chosen.to(latents.device)]
 
 
 def fit_codes(latents: Tensor, count: int, generator: torch.Generator, rounds: int = 12) -> Tensor:
@@ -38,7 +39,7 @@ class MovingCodebook:
 
     def __init__(self, codes: Tensor, decay: float) -> None:
         self.codes, self.decay = codes, decay
-        self.hits = torch.ones(len(codes))
+        self.hits = torch.ones(len(codes), device=codes.device)
         self.sums = codes.detach().clone()
 
     @torch.no_grad()

@@ -38,6 +38,7 @@ from bench.tokenizers.embedded_training.objective import (
 from bench.tokenizers.embedded_training.recipes import TokenizerRecipe
 from bench.tokenizers.spec import CONFIG, WEIGHTS
 
+CPU = torch.device("cpu")
 CHECKED = (32, 96)  # pictures per check, and their side in px
 HELD_OUT = 10_000_000  # indices of pictures from here on are never trained on
 
@@ -74,10 +75,18 @@ def rate(recipe: TokenizerRecipe, steps: int, step: int) -> float:
 class TokenizerRun:
     """One training run: network, optimizer, averaged weights, codebook and curve."""
 
-    def __init__(self, recipe: TokenizerRecipe, pool: Pool, seed: int, steps: int) -> None:
+    def __init__(
+        self,
+        recipe: TokenizerRecipe,
+        pool: Pool,
+        seed: int,
+        steps: int,
+        device: torch.device = CPU,
+    ) -> None:
         torch.manual_seed(seed)
         self.recipe, self.pool, self.seed, self.steps = recipe, pool, seed, steps
-        self.model: Any = build_network(recipe).to(memory_format=torch.channels_last)
+        self.device = device
+        self.model: Any = build_network(recipe).to(device, memory_format=torch.channels_last)
         self.step, self.seconds = 0, 0.0
         self.curve: list[dict[str, float]] = []
         self.codebook: MovingCodebook | None = None
@@ -85,7 +94,7 @@ class TokenizerRun:
             codes = self.model.quantize.embedding.weight.requires_grad_(False)
             self.codebook = MovingCodebook(codes, recipe.codebook_decay)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.probe = nn.Conv2d(recipe.config["latent_channels"], 3, 1)
+        self.probe = nn.Conv2d(recipe.config["latent_channels"], 3, 1).to(device)
         self.probe_optimizer = torch.optim.Adam(self.probe.parameters(), 1e-2)
         self.averaged = [p.detach().clone() for p in self.trained]
         self.optimizer = torch.optim.AdamW(
@@ -105,7 +114,7 @@ class TokenizerRun:
         if side != size:
             images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
         masks = torch.from_numpy(self.pool.mask_crops(rng, count, min(size, largest)))
-        return images, masks[:, None].float()
+        return images.to(self.device), masks[:, None].float().to(self.device)
 
     # -- one step -----------------------------------------------------------------------------
 
@@ -134,7 +143,7 @@ class TokenizerRun:
         count = len(images)
         inputs = torch.cat([images, masks.expand(-1, 3, -1, -1)])
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
             latents = encode_raw(self.model, inputs)
             received, commitment = self.bottleneck(latents, generator)
             decoded = decode_raw(self.model, received)
@@ -151,7 +160,7 @@ class TokenizerRun:
         """What the decoder receives: noisy latents, or quantised ones once the codebook runs."""
         start = self.recipe.codebook_start
         if self.codebook is None or start is None or self.step < start:
-            noise = torch.randn(latents.shape, generator=generator)
+            noise = torch.randn(latents.shape, generator=generator).to(latents)
             return latents + self.recipe.latent_noise * noise, latents.new_zeros(())
         if self.step == start:
             self.fit_codebook(generator)
@@ -195,13 +204,13 @@ class TokenizerRun:
         copies = [copy for copy, original in pairs if original.requires_grad]
         for copy, value in zip(copies, self.averaged, strict=True):
             copy.data.copy_(value)
-        return model.eval().requires_grad_(False)
+        return model.to(self.device).eval().requires_grad_(False)
 
     @torch.no_grad()
     def check(self) -> dict[str, float]:
         """Quality of the averaged weights on held-out procedural pictures and masks."""
         model = self.averaged_model()
-        images, masks = held_out(*CHECKED, self.seed)
+        images, masks = (x.to(self.device) for x in held_out(*CHECKED, self.seed))
         result = {}
         for kind, inputs in (("image", images), ("mask", masks.expand(-1, 3, -1, -1))):
             latents = encode_raw(model, inputs)
@@ -222,7 +231,7 @@ class TokenizerRun:
         """1 / SD of the latents of held-out pictures and masks: scaled ones have unit SD."""
         model = self.averaged_model()
         images, masks = held_out(2 * CHECKED[0], CHECKED[1], self.seed)
-        both = torch.cat([images, masks.expand(-1, 3, -1, -1)])
+        both = torch.cat([images, masks.expand(-1, 3, -1, -1)]).to(self.device)
         return 1 / float(encode_raw(model, both).std())
 
     # -- storing ------------------------------------------------------------------------------
@@ -247,7 +256,7 @@ class TokenizerRun:
 
     def load(self, folder: Path) -> None:
         """Go on from `save`; BenchError when the run there had another recipe or seed."""
-        state = torch.load(folder / "state.pt", weights_only=True)
+        state = torch.load(folder / "state.pt", map_location=self.device, weights_only=True)
         if (state["recipe"], state["seed"]) != (recipe_identity(self.recipe), self.seed):
             raise BenchError(
                 f"{folder} holds a run with another recipe or seed than {self.recipe.name} with "
@@ -278,7 +287,9 @@ class TokenizerRun:
         config = json.loads(model.to_json_string())
         if self.recipe.network == "AutoencoderTiny":
             del config["block_out_channels"]  # diffusers writes it and then warns about it
-        weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
+        weights = {
+            key: value.cpu().half().contiguous() for key, value in model.state_dict().items()
+        }
         write_json(folder / CONFIG, config)
         write_bytes(folder / WEIGHTS, save(weights, metadata={"format": "pt"}))
 
