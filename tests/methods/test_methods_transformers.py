@@ -247,6 +247,13 @@ def test_superpixel_borders_are_yellow_on_an_otherwise_unchanged_image():
     assert 0.05 < yellow[0].float().mean() < 0.6
 
 
+def test_superpixels_of_an_image_do_not_depend_on_the_threads(monkeypatch):
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    alone = torch.cat([superpixel_outlines(image[None]) for image in images])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert torch.equal(superpixel_outlines(images), alone)
+
+
 def test_external_attention_leaves_rank_eight():
     torch.manual_seed(0)
     attention = ExternalAttention(32)
