@@ -3,9 +3,11 @@
 import sys
 
 import pytest
+from pydantic import ValidationError
 
 from bench.cli import main
-from bench.cli.options import devices
+from bench.cli.options import choose_profile, devices, require_devices
+from bench.core.errors import BenchError
 
 RUN = ("run", "--matrix", "ablations")
 
@@ -31,6 +33,7 @@ def refused(tmp_path, monkeypatch, capsys):
     ("option", "value", "rule"),
     [
         ("--precision", "fp64", "'fp64' is not one of 'fp32', 'bf16'"),
+        ("--tf32", "on", "'on' is not one of 'off', 'convolution', 'all'"),
         ("--recipe", "nativ", "'nativ' is not one of 'shared', 'native'"),
         ("--subset", "train", "'train' is not one of 'test', 'all'"),
         ("--grid", "web", "'web' is not one of 'network', 'native'"),
@@ -91,3 +94,19 @@ def test_auto_is_the_gpu_where_there_is_one(monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert devices("auto") == ("cpu",)
     assert devices("cuda:0, cuda:1") == ("cuda:0", "cuda:1")
+    assert devices("mps") == ("mps",)
+
+
+def test_an_apple_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(BenchError, match="torch sees no Apple GPU here. Use --device cpu"):
+        require_devices(("mps",))
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    require_devices(("mps",))
+
+
+def test_how_a_gpu_computes_is_part_of_the_profile():
+    profile = choose_profile("smoke", None, tf32="off", deterministic=True, compile=None)
+    assert (profile.tf32, profile.deterministic, profile.compile) == ("off", True, False)
+    with pytest.raises(ValidationError, match="tf32"):
+        choose_profile("smoke", None, tf32="half")

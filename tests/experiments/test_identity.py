@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from requests_of_tests import request
 
+from bench.core.files import digest
 from bench.data.arrays import phantom_index
 from bench.experiments import code_digest, identity, store
 from bench.experiments.cells import CellKey, TestSet
@@ -41,6 +42,21 @@ def test_another_normalisation_is_another_recipe():
 def test_the_metric_that_selects_counts():
     soft = inputs_of(request(protocol__selection_metric="soft-dice"))
     assert differences(inputs_of(request()), soft) == ("selection rule",)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"profile__tf32": "off"},
+        {"profile__deterministic": True},
+        {"profile__compile": True},
+        {"profile__precision": "bf16"},
+    ],
+)
+def test_how_a_gpu_computes_counts_and_torchs_own_way_leaves_ids_as_they_were(changed):
+    plain = inputs_of(request())
+    assert plain["numerics"] == digest(["fp32", False, False])
+    assert differences(plain, inputs_of(request(**changed))) == ("numerics",)
 
 
 def test_the_resize_counts_for_real_images_and_not_for_phantoms():
