@@ -142,7 +142,8 @@ class Method(nn.Module):
     def predict_latents(self, image_latents: Tensor) -> Tensor:
         """`predict` from the latents of the images, float32 (N, C, S/f, S/f).
 
-        Optional: a method that overrides it is validated from stored latents.
+        Optional. The harness calls it in place of `predict`, in validation with stored latents, with
+        latents that `tokenizer` encoded in float32: it must give what `predict` gives.
         """
         raise NotImplementedError
 
