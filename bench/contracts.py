@@ -105,6 +105,8 @@ class MethodSpec:
     presets: settings that a profile or a protocol asks for, by a name of `PRESETS`.
     weights_setting: the setting that names pretrained initial weights, where the method has one;
     None or "none" there means random.
+    search: what `bench tune` searches otherwise than in its common space: name of a parameter, as
+        "recipe.lr" or "SETTING" -> its fields as in bench/defaults/space.toml; None leaves it out.
     """
 
     name: str
@@ -126,6 +128,7 @@ class MethodSpec:
     reduced: dict[str, Any] = field(default_factory=dict)
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     weights_setting: str = "pretrained"
+    search: dict[str, dict[str, Any] | None] = field(default_factory=dict)
 
     def native(self, name: str) -> Recipe:
         """The native recipe called `name`; BenchError with the nearest match if there is none."""

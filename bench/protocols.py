@@ -23,8 +23,8 @@ class Protocol(Frozen):
     validation, by group. selection: which epoch's weights are scored. selection_metric: the score
     that chooses it; see `bench.training.predict.validation_scores`. resize: how stored images and
     masks come to the network's size; see `bench.data.pixels`. recipe: "shared" for one
-    recipe for all, "native" for each method's own. external_subset: which cases of a foreign test
-    dataset are scored, its "test" part or "all".
+    recipe for all, "native" for each method's own, "tuned" for what a search by `bench tune` made of
+    that. external_subset: which cases of a foreign test dataset are scored, its "test" part or "all".
     precision: overrules the profile's; None leaves it. preset: method settings that come with the
     protocol; those of the profile's preset overrule them. budget: training images that every cell
     sees, augmented copies counted each; None for the recipe's own length. optimism: the test cases
@@ -40,7 +40,7 @@ class Protocol(Frozen):
     selection: Selection
     selection_metric: SelectionMetric = "dsc"
     resize: Resize = "pillow"
-    recipe: Literal["shared", "native"]
+    recipe: Literal["shared", "native", "tuned"]
     external_subset: Literal["test", "all"] = "test"
     precision: Literal["fp32", "bf16"] | None = None
     preset: Literal["as-released"] | None = None
@@ -59,6 +59,11 @@ class Protocol(Frozen):
                 f"protocol {self.name!r} keeps the last epoch, and selection_metric "
                 f"{self.selection_metric!r} chooses among epochs. Leave selection_metric out, or give "
                 "selection best-val or best-test"
+            )
+        if self.recipe == "tuned" and self.selection != "best-val":
+            raise ValueError(
+                f"protocol {self.name!r} has tuned recipes, which are searched on validation cases, "
+                f"and selection {self.selection!r}. Give selection best-val, or another recipe"
             )
         return self
 

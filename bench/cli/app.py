@@ -2,7 +2,7 @@
 
 import typer
 
-from bench.cli import audit, cells, claims, compare, data, inspect, report, run, tokenizer, verify
+from bench.cli import audit, cells, claims, compare, data, inspect, report, run, tokenizer, tune, verify
 
 app = typer.Typer(
     help="Benchmark medical image segmentation methods under protocols that cannot be mixed.",
@@ -11,6 +11,7 @@ app = typer.Typer(
     add_completion=False,
 )
 run.add_to(app)
+tune.add_to(app)
 report.add_to(app)
 compare.add_to(app)
 inspect.add_to(app)

@@ -12,12 +12,13 @@ from rich.table import Table
 from bench.cli import cells
 from bench.cli import options as opt
 from bench.cli.options import console
+from bench.cli.tune import study_rows
 from bench.core.errors import BenchError, unknown_name
 from bench.core.paths import data_root
 from bench.registry import method_names, summary, tokenizer_names, use_plugin_files
 from bench.reporting.published import load_edition
 
-KINDS = ("methods", "tokenizers", "datasets", "matrices", "protocols", "profiles", "cells")
+KINDS = ("methods", "tokenizers", "datasets", "matrices", "protocols", "profiles", "cells", "studies")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -81,7 +82,7 @@ def list_(
         return cells.print_cells(found, as_json)
     if method or dataset or any(states.values()):
         raise BenchError("--method, --dataset, --failed, --stale, --resumable: of cells only.")
-    rows = _rows(kind, card or [])
+    rows = study_rows(out) if kind == "studies" else _rows(kind, card or [])
     if not as_json:
         rows = [_short(kind, row) for row in rows]
     print_rows(rows, as_json, kind)

@@ -30,6 +30,8 @@ from bench.experiments.runner import RunOptions, Task, plan
 from bench.experiments.runner import run as run_tasks
 from bench.experiments.sources import Sources
 from bench.experiments.trackers import Tracking, make_tracker
+from bench.experiments.tuning.winners import with_winners
+from bench.protocols import Protocol, get_protocol
 from bench.registry import use_plugin_files
 from bench.reporting.published import require_editions
 
@@ -59,7 +61,7 @@ def run(
     ] = None,
     seeds: Annotated[str, typer.Option(help="0,1,2 or 0-4.")] = "0",
     protocol: Annotated[
-        str, typer.Option(help="paper, paper80, clean, grouped, dedup or FILE.toml:NAME.")
+        str, typer.Option(help="paper, paper80, clean, grouped, dedup, tuned or FILE.toml:NAME.")
     ] = "clean",
     split: Annotated[
         opt.Split | None, typer.Option(help="Another split than the protocol's.")
@@ -70,6 +72,10 @@ def run(
             help="native: each method's own. shared: GMS's optimizer, schedule and augmentation for "
             "every method, the others not tuned for it. Default: the protocol's."
         ),
+    ] = None,
+    tuned: Annotated[
+        Path | None,
+        typer.Option(help="With --protocol tuned: the folder of a search by bench tune."),
     ] = None,
     profile: Annotated[
         str | None, typer.Option(help="demo, paper, smoke or FILE.toml:NAME.")
@@ -147,12 +153,15 @@ def run(
         optimism=optimism or None,
     )
     opt.refuse_silent_phantoms(rules, profile, folder)
+    _require_search(rules, get_protocol(protocol), tuned)
     narrowed = opt.overrides(methods, datasets, seeds, tokenizer, assigned, precision)
     asked = _matrix(matrix, train, test, narrowed)
     require_editions(asked.tables)
     requests = expand(asked, narrowed, rules, chosen)
     sources = Sources(chosen, folder, card or [])
-    devices, threads = _devices(device, jobs)
+    if tuned is not None:
+        requests = with_winners(requests, tuned, sources)
+    devices, threads = devices_and_threads(device, jobs)
     options = RunOptions(out, folder, tuple(card or ()), devices, threads)
     tasks = plan(requests, options, sources)
     rest = f": {chosen.title}. Protocol {rules.name}: {rules.title}."
@@ -189,6 +198,25 @@ def run(
         raise typer.Exit(1)
 
 
+def _require_search(rules: Protocol, named: Protocol, tuned: Path | None) -> None:
+    """BenchError for a protocol of tuned recipes without a search, and for a search without one."""
+    if named.recipe == "tuned" and rules.recipe != "tuned":
+        raise BenchError(
+            f"--recipe {rules.recipe} contradicts protocol {named.name!r}, whose recipes a search "
+            "found. Leave it out, or take --protocol clean: the same split and selection."
+        )
+    if rules.recipe == "tuned" and tuned is None:
+        raise BenchError(
+            f"Protocol {rules.name!r} takes recipes that a search found. Search with `bench tune`, "
+            "then give --tuned results/tuning/SEARCH; `bench list studies` shows what there is."
+        )
+    if rules.recipe != "tuned" and tuned is not None:
+        raise BenchError(
+            f"--tuned {tuned} is for protocols whose recipe is tuned, and that of {rules.name!r} is "
+            f"{rules.recipe}. Add --protocol tuned."
+        )
+
+
 def _matrix(name: str | None, train: str | None, test: str | None, narrowed: Overrides) -> Matrix:
     """The matrix of a file, or of `--train` and `--test`; BenchError for both or neither."""
     datasets, tests = opt.listed("--train", train), opt.listed("--test", test)
@@ -210,7 +238,7 @@ def _matrix(name: str | None, train: str | None, test: str | None, narrowed: Ove
     return own_matrix(narrowed.methods, datasets, tests or ("same",))
 
 
-def _devices(device: str, jobs: int | None) -> tuple[tuple[str, ...], int]:
+def devices_and_threads(device: str, jobs: int | None) -> tuple[tuple[str, ...], int]:
     """(a device per worker, CPU threads of each). Asking for GPUs must not import torch here."""
     import os
 

@@ -8,8 +8,8 @@ images, 0.50 GB masks, 0.34 GB native masks.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, overload
@@ -124,18 +124,41 @@ def load_arrays(
     workers: int = 2,
     progress: Progress | None = None,
     resize: Resize = "pillow",
+    only: Container[str] | None = None,
 ) -> CaseArrays:
     """The arrays of the prepared dataset in `<data>/<name>`, from the cache or built into it.
 
     size: side of the network's square images in pixels. cache: folder, default
     `bench.core.paths.cache_root()`. progress: called with (cases done, cases) while building.
-    resize: see `bench.data.pixels`.
+    resize: see `bench.data.pixels`. only: case ids; no file of another case is opened.
     Raises BenchError when a prepared file was changed or removed, and for a full disk.
     """
     records = read_records(folder)
-    index = case_index(records)
+    index, cases = _part(case_index(records), records.cases, only)
     decode = _decoder(folder, size, resize)
-    return _cached(index, size, records.cases, decode, cache, workers, progress, resize)
+    return _cached(index, size, cases, decode, cache, workers, progress, resize)
+
+
+def _part(
+    index: CaseIndex, items: Sequence[Any], only: Container[str] | None
+) -> tuple[CaseIndex, Sequence[Any]]:
+    """(the index of some cases, what each is decoded from), in the order of all of them."""
+    if only is None:
+        return index, items
+    kept = [place for place, case_id in enumerate(index.case_ids) if case_id in only]
+
+    def of(values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(values[place] for place in kept)
+
+    part = replace(
+        index,
+        case_ids=of(index.case_ids),
+        groups=of(index.groups),
+        published_splits=of(index.published_splits),
+        classes=of(index.classes),
+        components=None if index.components is None else of(index.components),
+    )
+    return part, [items[place] for place in kept]
 
 
 def arrays_key(index: CaseIndex, size: int, resize: Resize = "pillow") -> str:
@@ -178,10 +201,12 @@ def phantom_arrays(
     cache: Path | None = None,
     workers: int = 2,
     progress: Progress | None = None,
+    only: Container[str] | None = None,
 ) -> CaseArrays:
     """The first `count` phantoms of a style at `size` pixels; ids as of `phantom_index`.
 
-    A phantom is drawn at network size: its native mask is that very mask.
+    A phantom is drawn at network size: its native mask is that very mask. only: case ids; no other
+    phantom is drawn.
     """
     from bench.data import phantoms
 
@@ -189,8 +214,8 @@ def phantom_arrays(
         image, mask = phantoms.render(style, number, size, seed)
         return Decoded(image, mask, mask)
 
-    index = phantom_index(style, count, 0, seed)
-    return _cached(index, size, range(count), draw, cache, workers, progress)
+    index, numbers = _part(phantom_index(style, count, 0, seed), range(count), only)
+    return _cached(index, size, numbers, draw, cache, workers, progress)
 
 
 def _cached(

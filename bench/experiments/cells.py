@@ -49,12 +49,37 @@ class TokenizerKey(Frozen):
     weights_hash: str
 
 
+class Tuned(Frozen):
+    """The search that found a request's settings and recipe.
+
+    study: `SEARCH/METHOD-DATASET`, below results/tuning. trial: the winner's number. trials, images:
+    what the study ran and saw in all, the same images for every method of the search. budget: images
+    of one trial. score, value: what the winner was chosen by, on validation cases, in [0, 1].
+    image_size: side in px of the search's images.
+    """
+
+    study: str
+    trial: int
+    trials: int
+    images: int
+    budget: int
+    score: str
+    value: float
+    image_size: int
+
+    @property
+    def found(self) -> str:
+        """ "SEARCH/METHOD-DATASET, trial 3"."""
+        return f"{self.study}, trial {self.trial}"
+
+
 class CellRequest(Frozen):
     """What a matrix asks for: one training, and the test sets to score it on.
 
     settings: the method settings that the user states; they overrule those of the presets.
     tokenizer: NAME, NAME@LOCATION, or a role of the profile ("continuous", "discrete"); None takes
-    the method's own role. recipe: changes to the recipe's fields.
+    the method's own role. recipe: changes to the recipe's fields. tuned: the search that found these
+    settings and changes.
     """
 
     method: str
@@ -66,6 +91,7 @@ class CellRequest(Frozen):
     settings: dict[str, Any] = {}
     tokenizer: str | None = None
     recipe: dict[str, Any] = {}
+    tuned: Tuned | None = None
 
     @property
     def label(self) -> str:

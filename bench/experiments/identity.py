@@ -123,7 +123,7 @@ def training_inputs(
     }
 
 
-LATER_FIELDS = ("normalise",)
+LATER_FIELDS = ("normalise", "tuned")
 """Recipe fields that came after cells were stored: they count where they are not the default, so
 that those cells keep their ids."""
 

@@ -43,6 +43,7 @@ from bench.experiments.messages import (
     Resolved,
     Scoring,
     Timed,
+    Tried,
 )
 from bench.experiments.predictions import Predictions, predictions_file, read_predictions
 from bench.experiments.scoring import mean_dsc, score_predictions, write_scores
@@ -60,7 +61,7 @@ logger = logging.getLogger("bench")
 EXAMPLES = 4  # test cases whose images a cell keeps for the qualitative figure
 
 
-def run_job(job: Job, report: Report) -> Resolved | Timed | Finished | Replayed:
+def run_job(job: Job, report: Report) -> Resolved | Timed | Finished | Tried | Replayed:
     """Do a job. Raises BenchError for what the user can mend, any other exception for the rest."""
     use_plugin_files(job.plugins)
     match job.op:
@@ -76,6 +77,10 @@ def run_job(job: Job, report: Report) -> Resolved | Timed | Finished | Replayed:
             return replay_job(job, report)
         case "time":
             return time_job(job)
+        case "trial":
+            from bench.experiments.tuning.trial import trial_job  # imports torch
+
+            return trial_job(job, report)
 
 
 def resolve_job(job: Job) -> Resolved:
@@ -85,7 +90,7 @@ def resolve_job(job: Job) -> Resolved:
 
     spec, settings, resolution = resolve(job.request, job.train_cases)
     size = require_buildable(job.request, spec, settings, resolution)
-    return Resolved(resolution=resolution, weights_bytes=size)
+    return Resolved(resolution=resolution, weights_bytes=size, search=spec.search)
 
 
 def time_job(job: Job) -> Timed:
@@ -103,7 +108,7 @@ def train_job(job: Job, report: Report) -> Finished:
         started, clock = now(), time.monotonic()
         context = _context(job)
         begin(folder, _attempt(job, context))
-        _set_aside_damaged_state(folder / "resume" / "state.safetensors")
+        set_aside_damaged_state(folder / "resume" / "state.safetensors")
         trained = context.train(report)
         history = write_frame(folder / HISTORY, pd.DataFrame(trained.history))
         files = {HISTORY: history, WEIGHTS: context.store_weights()}
@@ -128,7 +133,7 @@ def train_job(job: Job, report: Report) -> Finished:
         return Finished(dsc={label: dsc for label, (_, dsc) in tests.items()})
 
 
-def _set_aside_damaged_state(state: Path) -> None:
+def set_aside_damaged_state(state: Path) -> None:
     """Keep a state of an earlier attempt that cannot be read aside: the cell trains from its start."""
     from safetensors import SafetensorError, safe_open
 

@@ -13,6 +13,23 @@ from bench.experiments.cells import CellRequest
 from bench.experiments.identity import Resolution
 
 
+class TrialJob(Frozen):
+    """The trial of a search that a "trial" job trains.
+
+    storage, study, number: where optuna keeps it. pruner: "median", "hyperband" or "none". trials:
+    planned ones of the study. epochs: of a whole trial with the method's own recipe. images: the
+    trial stops after the batch that reaches them.
+    """
+
+    storage: str
+    study: str
+    number: int
+    pruner: Literal["median", "hyperband", "none"]
+    trials: int
+    epochs: int
+    images: int
+
+
 class Job(Frozen):
     """One piece of work for a worker.
 
@@ -21,14 +38,15 @@ class Job(Frozen):
 
     op: "resolve" fills in a request's defaults, "train" trains and scores a cell, "test" scores a
     trained cell, "replay" repeats the start of a stored cell's training and its predictions, "time"
-    takes a few training steps and keeps nothing. epochs: of a replay's training, 0 for none.
+    takes a few training steps and keeps nothing, "trial" trains a trial of a search and scores it on
+    validation cases only. epochs: of a replay's training, 0 for none. trial: of a "trial" job.
     request_digest, inputs: what the cell's record keeps; see `bench.experiments`.
     folder: of the cell. train_cases: how many cases the split trains on. data, cards, plugins: as
     on the command line. device: set by the executor.
     """
 
-    version: Literal[3] = 3
-    op: Literal["resolve", "train", "test", "replay", "time"]
+    version: Literal[4] = 4
+    op: Literal["resolve", "train", "test", "replay", "time", "trial"]
     request: CellRequest
     request_digest: str
     train_cases: int
@@ -40,6 +58,7 @@ class Job(Frozen):
     plugins: tuple[Path, ...] = ()
     device: str = "cpu"
     epochs: int = 0
+    trial: TrialJob | None = None
 
 
 class Started(Frozen):
@@ -75,11 +94,13 @@ class Scoring(Frozen):
 
 
 class Resolved(Frozen):
-    """A "resolve" job ended well. weights_bytes: of the weights that the cell will store."""
+    """A "resolve" job ended well. weights_bytes: of the weights that the cell will store. search:
+    what the method declares for `bench tune`."""
 
     kind: Literal["resolved"] = "resolved"
     resolution: Resolution
     weights_bytes: int = 0
+    search: dict[str, dict[str, Any] | None] = {}
 
 
 class Timed(Frozen):
@@ -94,6 +115,23 @@ class Finished(Frozen):
 
     kind: Literal["finished"] = "finished"
     dsc: dict[str, float]
+
+
+class Tried(Frozen):
+    """A "trial" job ended.
+
+    outcome: "complete"; "pruned" by the pruner; "cut" where its images were spent before its last
+    epoch; "failed" with `error`. value: best score on validation cases, in [0, 1], None without one;
+    epoch: 1-based, of that score. images: training images seen, augmented copies counted each.
+    """
+
+    kind: Literal["tried"] = "tried"
+    outcome: Literal["complete", "pruned", "cut", "failed"]
+    value: float | None = None
+    epoch: int | None = None
+    images: int = 0
+    seconds: float = 0.0
+    error: str = ""
 
 
 class Replayed(Frozen):
@@ -136,7 +174,7 @@ class Failed(Frozen):
 
 
 Progress = Step | Epoch | Scoring
-End = Resolved | Timed | Finished | Replayed | Failed
+End = Resolved | Timed | Finished | Tried | Replayed | Failed
 Event = Started | Progress | Leaving | End
 
 _EVENTS: TypeAdapter[Any] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])

@@ -87,10 +87,15 @@ def _initial_weights(spec: MethodSpec, settings: dict[str, Any]) -> str:
 
 def full_recipe(spec: MethodSpec, request: CellRequest) -> Recipe:
     """The recipe on the request's dataset at its own length, before any change."""
+    if request.protocol.recipe == "tuned" and request.tuned is None:
+        raise BenchError(
+            f"Protocol {request.protocol.name!r} takes recipes that a search found, and none is named. "
+            "Search with `bench tune`, then run with --tuned results/tuning/SEARCH."
+        )
     if "name" in request.recipe:  # one of the method's own, whatever the protocol's default
         recipe = spec.native(request.recipe["name"])
     else:
-        recipe = spec.recipe if request.protocol.recipe == "native" else SHARED
+        recipe = SHARED if request.protocol.recipe == "shared" else spec.recipe
     return recipe.on(request.train)
 
 
@@ -120,4 +125,7 @@ def _changed(recipe: Recipe, request: CellRequest) -> Recipe:
         if changes:
             values = recipe.model_dump() | {"name": name} | changes
             recipe = validated(Recipe, values, f"recipe {recipe.name!r}")
+    if request.tuned is not None:
+        found = request.tuned.found
+        recipe = recipe.model_copy(update={"name": f"tuned: {found}", "tuned": found})
     return recipe

@@ -1,5 +1,6 @@
 """Where a run's cases come from: prepared datasets, or phantoms under a profile that says so."""
 
+from collections.abc import Container
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -73,14 +74,18 @@ class Sources:
         """
         how = (dataset, size, self._resize(resize))
         if how not in self._arrays:
-            if self.profile.phantoms:
-                count = self.profile.train_cases + self.profile.test_cases
-                style = self._phantom_style(self.card(dataset))
-                arrays = phantom_arrays(style, count, size, PHANTOM_SEED)
-            else:
-                arrays = load_arrays(self._data(dataset) / dataset, size, resize=resize)
-            self._arrays[how] = arrays
+            self._arrays[how] = self._loaded(dataset, size, resize)
         return self._arrays[how]
+
+    def _loaded(
+        self, dataset: str, size: int, resize: Resize, only: Container[str] | None = None
+    ) -> CaseArrays:
+        """The arrays from the cache or built; of the case ids in `only` alone, where it is given."""
+        if self.profile.phantoms:
+            count = self.profile.train_cases + self.profile.test_cases
+            style = self._phantom_style(self.card(dataset))
+            return phantom_arrays(style, count, size, PHANTOM_SEED, only=only)
+        return load_arrays(self._data(dataset) / dataset, size, resize=resize, only=only)
 
     def _resize(self, resize: Resize) -> Resize:
         """Phantoms are drawn at the size that is asked for: none is resized."""
