@@ -301,6 +301,10 @@ SPEC = MethodSpec(
     licence="none stated",
     settings=GMSSettings,
     recipe=RECIPE,
+    search={
+        "recipe.loss": None,
+        "supervision": {"choices": ["multi", "out"]},
+    },  # its objective is its own
     original=ORIGINAL,
     tokenizer="continuous",
     count_explanation="The paper prints 1.5: 1.565 M truncated. It counts the heads of the released "

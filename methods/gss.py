@@ -388,6 +388,10 @@ SPEC = MethodSpec(
     licence="none stated (setup metadata: Apache-2.0)",
     settings=GSSSettings,
     recipe=CITYSCAPES,
+    search={
+        "recipe.loss": None,
+        "drop_path": {"low": 0.0, "high": 0.5},
+    },  # its objective is its own
     alternatives=(ADE20K,),
     original=ORIGINAL,
     size=SizeRule(multiple=32),

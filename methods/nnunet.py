@@ -209,6 +209,7 @@ SPEC = MethodSpec(
     licence="Apache-2.0",
     settings=NnUNetSettings,
     recipe=RECIPE,
+    search={"recipe.loss": None},  # its objective is its own
     original=ORIGINAL,
     size=SizeRule(multiple=32),
     # The overfitting check learns four images, not their flips, so it predicts without flips.

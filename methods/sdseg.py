@@ -300,6 +300,7 @@ SPEC = MethodSpec(
     licence="CreativeML Open RAIL-M",
     settings=SDSegSettings,
     recipe=RECIPE,
+    search={"recipe.loss": None},  # its objective is its own
     original=ORIGINAL,
     size=SizeRule(multiple=128),
     tokenizer="continuous",

@@ -2,7 +2,19 @@
 
 import typer
 
-from bench.cli import audit, cells, claims, compare, data, inspect, report, run, tokenizer, tune, verify
+from bench.cli import (
+    audit,
+    cells,
+    claims,
+    compare,
+    data,
+    inspect,
+    report,
+    run,
+    tokenizer,
+    tune,
+    verify,
+)
 
 app = typer.Typer(
     help="Benchmark medical image segmentation methods under protocols that cannot be mixed.",

@@ -18,7 +18,16 @@ from bench.core.paths import data_root
 from bench.registry import method_names, summary, tokenizer_names, use_plugin_files
 from bench.reporting.published import load_edition
 
-KINDS = ("methods", "tokenizers", "datasets", "matrices", "protocols", "profiles", "cells", "studies")
+KINDS = (
+    "methods",
+    "tokenizers",
+    "datasets",
+    "matrices",
+    "protocols",
+    "profiles",
+    "cells",
+    "studies",
+)
 
 
 def add_to(app: typer.Typer) -> None:

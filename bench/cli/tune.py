@@ -55,7 +55,8 @@ def tune(
         typer.Option(help="sqlite:///FILE.db or another database URL. Default: a journal file."),
     ] = None,
     protocol: Annotated[
-        str, typer.Option(help="Split and validation cases: tuned, grouped, dedup or FILE.toml:NAME.")
+        str,
+        typer.Option(help="Split and validation cases: tuned, grouped, dedup or FILE.toml:NAME."),
     ] = "tuned",
     split: Annotated[
         opt.Split | None, typer.Option(help="Another split than the protocol's.")
@@ -70,7 +71,9 @@ def tune(
         str | None, typer.Option(help="NAME or NAME@LOCATION for every trial.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:0,cuda:1.")] = "auto",
-    jobs: Annotated[int | None, typer.Option(min=1, help="Trials at a time on each device.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Trials at a time on each device.")
+    ] = None,
     precision: Annotated[opt.Precision | None, typer.Option(help="Numerics.")] = None,
     assigned: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE or recipe.NAME=VALUE, for all.")
@@ -167,8 +170,8 @@ def _line(event: Event, verbose: bool) -> str | None:
         case Tried(outcome="failed"):
             return f"failed after {event.images:,} images: {event.error}"
         case Tried():
-            score = "no score" if event.value is None else f"best score {event.value:.4f}"
-            return f"{event.outcome} after {event.images:,} images in {duration(event.seconds)}, {score}"
+            best = "no score" if event.value is None else f"best score {event.value:.4f}"
+            return f"{event.outcome} after {event.images:,} images in {duration(event.seconds)}, {best}"
     return None
 
 

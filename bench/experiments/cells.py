@@ -53,8 +53,8 @@ class Tuned(Frozen):
     """The search that found a request's settings and recipe.
 
     study: `SEARCH/METHOD-DATASET`, below results/tuning. trial: the winner's number. trials, images:
-    what the study ran and saw in all, the same images for every method of the search. budget: images
-    of one trial. score, value: what the winner was chosen by, on validation cases, in [0, 1].
+    what the study ran and saw in all. planned, budget: images that every study of the search was given,
+    and those of one trial. score, value: what the winner was chosen by, on validation cases, in [0, 1].
     image_size: side in px of the search's images.
     """
 
@@ -62,6 +62,7 @@ class Tuned(Frozen):
     trial: int
     trials: int
     images: int
+    planned: int
     budget: int
     score: str
     value: float

@@ -22,7 +22,9 @@ Values = dict[str, str | None]
 def _recipe(record: CellRecord) -> dict[str, Any]:
     """Every field but the name, which is no part of what ran. Without fields the name must do."""
     fields = {name: value for name, value in record.recipe.items() if name != "name"}
-    if fields.get("tuned") is None:  # a later field: equal cells of before and after repeat each other
+    if (
+        fields.get("tuned") is None
+    ):  # a later field: equal cells of before and after repeat each other
         fields.pop("tuned", None)
     return fields or {"name": record.key.recipe, "epochs": record.key.epochs}
 

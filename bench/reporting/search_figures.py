@@ -43,7 +43,8 @@ def draw(study: "Study", folder: Path) -> list[Path]:
                 axes = plots.plot_param_importances(study, evaluator=evaluator)
             else:
                 axes = plots.plot_parallel_coordinate(study)
-            figure = axes.figure
+            figure = axes.get_figure(root=True)
+            assert figure is not None
             figure.set_size_inches(10, 6)
             write_with(
                 folder / f"{name}.png",

@@ -167,7 +167,7 @@ class OneStudy:
 
     def end(self, number: int, tried: Tried) -> None:
         """Tell optuna how a trial ended."""
-        facts = {studies.IMAGES: tried.images, studies.SECONDS: tried.seconds}
+        facts: dict[str, Any] = {studies.IMAGES: tried.images, studies.SECONDS: tried.seconds}
         if tried.error:
             facts[studies.ERROR] = tried.error
         studies.end(self.study, number, tried.outcome, tried.value, facts)
@@ -224,9 +224,7 @@ def search(
     cannot be searched, and while another process works on the search.
     """
     sources = Sources(plan.profile, options.data, list(options.cards))
-    asked = [
-        _checked(plan, method, dataset, sources) for dataset in datasets for method in methods
-    ]
+    asked = [_checked(plan, method, dataset, sources) for dataset in datasets for method in methods]
     folder = options.out / "tuning" / plan.name
     database = studies.open_storage(storage) if storage else None
     begin(folder, plan)
@@ -305,7 +303,9 @@ def _resolve(executor: LocalExecutor, every: Sequence[OneStudy], options: RunOpt
             except BenchError as error:
                 mistakes.append(f"{one.label}: {error}")
 
-    executor.map([(one, _job("resolve", one.request, one.cases, options)) for one in every], on_event)
+    executor.map(
+        [(one, _job("resolve", one.request, one.cases, options)) for one in every], on_event
+    )
     if mistakes:
         raise BenchError(f"Nothing was trained. {mistakes[0]}")
 

@@ -46,7 +46,7 @@ def open_storage(url: str) -> "BaseStorage":
         )
     try:
         return optuna.storages.RDBStorage(url)
-    except Exception as error:  # noqa: BLE001 - of a database driver, of any kind
+    except Exception as error:
         reason = str(error).splitlines()[0]
         raise BenchError(
             f"--storage {hidden(url)!r} cannot be opened: {reason}. Write sqlite:///FILE.db, "

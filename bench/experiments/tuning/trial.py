@@ -4,6 +4,7 @@ Test cases are neither read nor decoded: the trial's sources have none.
 """
 
 import json
+import math
 import shutil
 import time
 import traceback
@@ -128,7 +129,7 @@ class TrialContext(CellContext):
 
     def _end_epoch(self, epoch: int, score: float, epochs: int) -> None:
         """epoch: 1-based, of `epochs`. score: NaN where the epoch was not validated."""
-        prune = score == score and self.verdict(epoch, score)
+        prune = not math.isnan(score) and self.verdict(epoch, score)
         if epoch == epochs:  # whole: the training ends by itself
             return
         if prune:

@@ -129,6 +129,7 @@ def _with_winner(
         trial=winner.trial,
         trials=summary.count,
         images=summary.images,
+        planned=summary.planned,
         budget=plan.budget,
         score=summary.score,
         value=winner.value,
@@ -171,4 +172,6 @@ def _refuse_two_values(request: CellRequest, winner: Winner, summary: Summary) -
 
 def _listed(summaries: Iterable[Summary]) -> str:
     named: Sequence[str] = sorted(f"{one.method} on {one.train}" for one in summaries)
-    return ", ".join(named[:8]) + (f" and {len(named) - 8} more" if len(named) > 8 else "") or "none"
+    return (
+        ", ".join(named[:8]) + (f" and {len(named) - 8} more" if len(named) > 8 else "") or "none"
+    )

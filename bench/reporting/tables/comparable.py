@@ -77,8 +77,9 @@ RULES = {
     "protocol": (
         *("split", "split_seed", "val_share", "selection_metric", "resize", "budget", "preset"),
     ),
+    "tuned": ("planned", "budget"),
 }
-"""Fields of profile and protocol that all rows of a table share: a name alone says little, since
+"""Fields of profile, protocol and search that all rows of a table share: a name alone says little, since
 options of a run and files of one's own change what stands behind it. Recipe and precision are no
 rule: they are printed for each row."""
 
@@ -86,7 +87,7 @@ rule: they are printed for each row."""
 def require_same_rules(table: str, records: Sequence[CellRecord]) -> None:
     """BenchError when cells of one profile and protocol were run under different fields of it."""
     for part, fields in RULES.items():
-        stated = [r.provenance.get("request", {}).get(part, {}) for r in records]
+        stated = [r.provenance.get("request", {}).get(part) or {} for r in records]
         for field in fields:
             counts = Counter(str(one[field]) for one in stated if field in one)
             if len(counts) < 2:

@@ -9,6 +9,7 @@ from bench.reporting.tables.commits import commit_of
 from bench.reporting.tables.comparable import ComparisonKey
 from bench.reporting.tables.data import UNKNOWN, facts_of, split_of, split_words
 from bench.reporting.tables.table import Column, Grid, TableRow
+from bench.reporting.tables.training import search_of
 
 PHANTOM_WORDS = (
     "Procedural phantoms stand in for the datasets: these numbers say nothing about real images."
@@ -145,7 +146,8 @@ def training_line(records: Sequence[CellRecord]) -> str:
     )
     shared = any(name.split(",")[0] == SHARED.name for name in lengths)
     return (
-        f"Recipe: {', '.join(recipes)}.{SHARED_WORDS if shared else ''}{_budget(records)} "
+        f"Recipe: {', '.join(recipes)}.{SHARED_WORDS if shared else ''}{_budget(records)}"
+        f"{_search(records)} "
         f"Tokenizer: {', '.join(tokenizers) or 'none'}."
     )
 
@@ -158,6 +160,17 @@ def _budget(records: Sequence[CellRecord]) -> str:
         return ""
     named = " or ".join(f"{budget:,}" for budget in budgets)
     return f" Budget: {named} training images, which set the epochs of every row."
+
+
+def _search(records: Sequence[CellRecord]) -> str:
+    """The budget of the searches that found the recipes, where there were any."""
+    found = [one for record in records if (one := search_of(record))]
+    budgets = sorted({(one.planned, one.budget) for one in found})
+    named = " or ".join(
+        f"{planned:,} training images in trials of {one:,}" for planned, one in budgets
+    )
+    words = f" Search of each tuned recipe: {named}, on training and validation cases only."
+    return words if found else ""
 
 
 def cases_line(rows: Sequence[TableRow], titles: Mapping[str, str]) -> str:
@@ -202,12 +215,16 @@ def differences_line(rows: Sequence[TableRow]) -> list[str]:
             by_column.setdefault((entry.column, name), set()).add(value)
     found: dict[str, set[str]] = {}
     for (_, name), values in by_column.items():
-        if len(values) > 1 and name not in ("images_seen", "training_code"):
+        if len(values) > 1 and name not in _OWN:
             found.setdefault(name, set()).update(values)
     named = [f"{name.replace('_', ' ')} ({_few(values)})" for name, values in found.items()]
     return (
         [f"Rows differ in {', '.join(named)}; each row's footnote says its own."] if named else []
     )
+
+
+_OWN = ("images_seen", "training_code", "search_trials", "search_images")
+"""What differs from row to row without a difference in the rules."""
 
 
 def _few(values: set[str]) -> str:

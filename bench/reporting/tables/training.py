@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.experiments.cells import CellRecord
+from bench.experiments.cells import CellRecord, Tuned
 from bench.reporting.tables.commits import commit_of
 
 UNKNOWN = "not recorded"
@@ -18,7 +18,9 @@ class Training:
     each augmented copy counted, "8000" or "7200 to 8000". size: side in px of the images that the
     network gets. normalise: what becomes of images in [0, 1] before the network.
     weights: "random" or "pretrained: NAME". precision: "bf16", "fp32", and where TF32 computes. device:
-    "GPU" or "CPU". code: start of the digest of the code that decided the weights.
+    "GPU" or "CPU". code: start of the digest of the code that decided the weights. search: what found
+    the recipe, "" where none did; search_trials, search_images, search_score: its trials, the training
+    images that they saw, and what the winner was chosen by.
     """
 
     recipe: str
@@ -32,6 +34,10 @@ class Training:
     precision: str
     device: str
     code: str
+    search: str = ""
+    search_trials: str = ""
+    search_images: str = ""
+    search_score: str = ""
 
     def facts(self) -> dict[str, str]:
         """Column of the CSV -> value."""
@@ -46,6 +52,9 @@ class Training:
             "precision": self.precision,
             "device_class": self.device,
             "training_code": self.code,
+            "search_trials": self.search_trials,
+            "search_images": self.search_images,
+            "search_score": self.search_score,
         }
 
 
@@ -55,6 +64,7 @@ def training_of(records: Sequence[CellRecord]) -> Training | None:
     if not done:
         return None
     images = [record.provenance.get("images_seen") for record in done]
+    searches = [found for record in done if (found := search_of(record))]
     known = sorted({int(count) for count in images if count is not None})
     span = " to ".join(map(str, dict.fromkeys((known[0], known[-1])))) if known else UNKNOWN
     return Training(
@@ -69,6 +79,23 @@ def training_of(records: Sequence[CellRecord]) -> Training | None:
         precision=_joined(map(_precision, done)),
         device=_joined(map(device_class, done)),
         code=_joined(record.inputs.get("code", UNKNOWN)[:8] for record in done),
+        search=_joined(map(_search, searches)),
+        search_trials=_joined(str(found.trials) for found in searches),
+        search_images=_joined(str(found.images) for found in searches),
+        search_score=_joined(found.score for found in searches),
+    )
+
+
+def search_of(record: CellRecord) -> Tuned | None:
+    """The search that found a cell's recipe; None without one."""
+    stated = record.provenance.get("request", {}).get("tuned")
+    return None if stated is None else Tuned.model_validate(stated)
+
+
+def _search(found: Tuned) -> str:
+    return (
+        f"{found.trials} trials, {found.images:,} training images at {found.image_size} px, winner by "
+        f"{found.score}"
     )
 
 
@@ -122,6 +149,7 @@ def training_text(trainings: dict[str, Training]) -> str:
         changes = {name: f"{name} {change}" for name, change in changes.items()}
     parts = [
         f"Recipe {_joined(one.recipe for one in trainings.values())}",
+        *(f"found by a search: {one}" for one in _each(trainings, "search")),
         *dict.fromkeys(changes.values()),
         f"images seen: {images}",
         f"epochs: {epochs}",
@@ -132,6 +160,14 @@ def training_text(trainings: dict[str, Training]) -> str:
         f"device class {_joined(one.device for one in trainings.values())}",
     ]
     return "; ".join(parts) + "."
+
+
+def _each(trainings: dict[str, Training], field: str) -> list[str]:
+    """The values of a field that are not empty, each with its dataset where they differ."""
+    values = {name: getattr(one, field) for name, one in trainings.items() if getattr(one, field)}
+    if len(set(values.values())) > 1:
+        return [", ".join(f"{name} {value}" for name, value in values.items())]
+    return list(dict.fromkeys(values.values()))
 
 
 def _grouped(images: str) -> str:
