@@ -136,7 +136,7 @@ def _plan(datasets: tuple[str, ...], name: str | None, **values: Any) -> Plan:
     try:
         plan = Plan(name="unnamed", **values)
         content = plan.model_dump(mode="json", exclude={"name", "storage"})
-        return Plan(name=name or plan_name(datasets, content), **values)
+        return Plan(name=plan_name(datasets, content) if name is None else name, **values)
     except ValidationError as error:
         raise BenchError(f"The search cannot be planned: {faults(error)}.") from error
 

@@ -25,7 +25,14 @@ from bench.experiments.sources import Sources
 from bench.experiments.store import request_digest
 from bench.experiments.tuning import studies
 from bench.experiments.tuning.plan import Plan, begin, study_name
-from bench.experiments.tuning.space import Space, changes, distributions, narrowed, own_params
+from bench.experiments.tuning.space import (
+    NEVER,
+    Space,
+    changes,
+    distributions,
+    narrowed,
+    own_params,
+)
 from bench.experiments.tuning.winners import Summary, Winner
 from bench.recipes import Recipe
 from bench.registry import plugin_files, require_method
@@ -226,7 +233,7 @@ def search(
     sources = Sources(plan.profile, options.data, list(options.cards))
     asked = [_checked(plan, method, dataset, sources) for dataset in datasets for method in methods]
     folder = options.out / "tuning" / plan.name
-    database = studies.open_storage(storage) if storage else None
+    database = None if storage is None else studies.open_storage(storage)
     begin(folder, plan)
     try:
         with locks.held(folder):
@@ -253,6 +260,12 @@ def _checked(
 ) -> tuple[CellRequest, int, dict[str, str]]:
     """(request, training cases, digests of what its trials rest on) of a study; BenchError for what
     can be told without the method's code."""
+    fixed = [name for name in NEVER if name in plan.recipe and name != "name"]
+    if fixed:
+        raise BenchError(
+            f"--set recipe.{fixed[0]}: the budget sets the length of every trial, and a search its own "
+            "marks. Leave it out."
+        )
     require_method(method)
     sources.card(dataset)
     request = plan.request(method, dataset)

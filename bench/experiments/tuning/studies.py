@@ -25,7 +25,7 @@ IMAGES, OUTCOME, ERROR, SECONDS = "images", "outcome", "error", "seconds"
 
 def storage_url(folder: Path, given: str | None) -> str:
     """The URL of a search's storage: the one given, else `journal:FILE` in the search's folder."""
-    return given or f"journal:{folder / JOURNAL}"
+    return given if given is not None else f"journal:{folder / JOURNAL}"
 
 
 def open_storage(url: str) -> "BaseStorage":

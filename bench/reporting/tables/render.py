@@ -208,7 +208,8 @@ def to_csv(table: Table) -> str:
         *("train", "test", "subset", "metric", "value", "sd", "seeds", "cases", "empty"),
         *("mark", "tied"),
         *("recipe", "epochs", "own_length", "images_seen", "network_size", "normalise"),
-        *("initial_weights", "precision", "device_class", "training_code", *DATA_FIELDS),
+        *("initial_weights", "precision", "device_class", "training_code"),
+        *("search_trials", "search_images", "search_score", *DATA_FIELDS),
         *("printed", "difference", "incomparable", "reason", *(name for name, _ in table.facts)),
     ]
     target = io.StringIO()
