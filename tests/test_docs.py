@@ -18,7 +18,16 @@ from bench.experiments.matrices import (
     expand,
     get_matrix,
 )
+from bench.experiments.tuning.space import (
+    Parameter,
+    changes,
+    distributions,
+    narrowed,
+    own_params,
+    read_space,
+)
 from bench.protocols import Profile, Protocol, get_profile, get_protocol
+from bench.recipes import Recipe
 from bench.registry import get_method, get_tokenizer, use_plugin_files
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -150,6 +159,54 @@ def test_the_example_method_is_a_plugin(tmp_path, monkeypatch):
     spec = get_method("my_net")
     network = spec.build(spec.settings(kernel=5), None)
     assert network.kernel_size == (5, 5) and network.padding == (2, 2)
+
+
+def test_the_example_space_shows_every_field_and_fits_a_recipe(tmp_path):
+    (text,) = blocks("tuning.md", "toml")
+    (tmp_path / "space.toml").write_text(text)
+    space = read_space(tmp_path / "space.toml")
+    shown = {name for fields in tomllib.loads(text)["recipe"].values() for name in fields}
+    assert shown == set(Parameter.model_fields)
+    recipe = Recipe(name="x", lr=1e-3)
+    over = distributions(space, recipe, {"width": 16}, cases=100)
+    params = own_params(space, over, recipe, {"width": 16})
+    assert changes(space, params) == (
+        {"width": 16},
+        {"lr": 1e-3, "grad_clip": None, "ema_decay": None, "warmup": 0},
+    )
+
+
+def test_the_example_of_a_declared_search_is_a_plugin(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.registry._plugin_files", [])
+    (text,) = blocks("tuning.md", "python")
+    (tmp_path / "two.py").write_text(text)
+    use_plugin_files([tmp_path / "two.py"])
+    space = narrowed(read_space(), get_method("two_layers").search, set(), "two_layers")
+    assert "recipe.loss" not in space and space["width"].choices == (8, 16, 32)
+    assert (space["recipe.lr"].low, space["recipe.lr"].times_own) == (1e-4, False)
+
+
+def test_the_commands_of_the_page_on_tuning_are_commands(tmp_path, monkeypatch):
+    """Each is parsed and planned; the search itself is replaced by a record of what it is given."""
+    import typer.main
+
+    from bench.cli import tune as command
+    from bench.cli.app import app
+
+    asked = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "search", lambda plan, methods, *rest: asked.append(plan) or [])
+    (shell,) = [
+        b for b in re.findall(r"```\n(.*?)```", (DOCS / "tuning.md").read_text(), re.DOTALL)
+    ]
+    lines = [
+        line.partition("#")[0].split() for line in shell.splitlines() if line.startswith("bench")
+    ]
+    group = typer.main.get_command(app)
+    group.main(lines[0][1:], standalone_mode=False)
+    assert [(plan.trials, plan.budget, plan.images) for plan in asked] == [(20, 4000, 80_000)]
+    for words in lines[1:]:
+        group.commands[words[1]].make_context(words[1], words[2:])  # every option is known
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)

@@ -28,6 +28,7 @@ def test_the_shipped_protocols_hold_what_their_titles_say():
         "clean": ("default", 0.2, "best-val", "dsc", "pillow", "native", None, None),
         "grouped": ("grouped", 0.2, "best-val", "dsc", "pillow", "native", None, None),
         "dedup": ("dedup", 0.2, "best-val", "dsc", "pillow", "native", None, None),
+        "tuned": ("default", 0.2, "best-val", "dsc", "pillow", "tuned", None, None),
     }
 
 

@@ -17,6 +17,7 @@ from bench.experiments.messages import (
     Started,
     Step,
     Timed,
+    Tried,
     is_end,
     read_event,
 )
@@ -29,6 +30,7 @@ EVENTS = [
     Finished(dsc={"busi-test": 0.8123456789012345}),
     Replayed(history=({"loss": 0.1 + 0.2, "val_dsc": None},), pixels={"busi-test": (1, 4096)}),
     Timed(epoch_seconds=0.1),
+    Tried(outcome="pruned", value=0.8123456789012345, epoch=3, images=960),
     Leaving(changed=("default dtype",)),
     Failed(message="too large", traceback="Traceback ...", in_use=True),
 ]
@@ -41,7 +43,7 @@ def test_an_event_survives_its_line_with_every_digit(event):
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.kind)
 def test_results_and_failures_end_a_job_and_nothing_else_does(event):
-    ends = ("finished", "failed", "replayed", "resolved", "timed")
+    ends = ("finished", "failed", "replayed", "resolved", "timed", "tried")
     assert is_end(event) == (event.kind in ends)
 
 
