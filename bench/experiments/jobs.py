@@ -80,7 +80,9 @@ def run_job(job: Job, report: Report) -> Resolved | Timed | Finished | Tried | R
         case "trial":
             from bench.experiments.tuning.trial import trial_job  # imports torch
 
-            return trial_job(job, report)
+            with locked(_folder(job)) as folder:
+                _set_aside_damaged_state(folder / "resume" / "state.safetensors")
+                return trial_job(job, report)
 
 
 def resolve_job(job: Job) -> Resolved:
@@ -108,7 +110,7 @@ def train_job(job: Job, report: Report) -> Finished:
         started, clock = now(), time.monotonic()
         context = _context(job)
         begin(folder, _attempt(job, context))
-        set_aside_damaged_state(folder / "resume" / "state.safetensors")
+        _set_aside_damaged_state(folder / "resume" / "state.safetensors")
         trained = context.train(report)
         history = write_frame(folder / HISTORY, pd.DataFrame(trained.history))
         files = {HISTORY: history, WEIGHTS: context.store_weights()}
@@ -133,7 +135,7 @@ def train_job(job: Job, report: Report) -> Finished:
         return Finished(dsc={label: dsc for label, (_, dsc) in tests.items()})
 
 
-def set_aside_damaged_state(state: Path) -> None:
+def _set_aside_damaged_state(state: Path) -> None:
     """Keep a state of an earlier attempt that cannot be read aside: the cell trains from its start."""
     from safetensors import SafetensorError, safe_open
 

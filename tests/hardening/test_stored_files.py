@@ -16,7 +16,7 @@ from bench.data.arrays import load_arrays
 from bench.data.prepare import prepare
 from bench.data.prepared import INDEX, Case, content_hash, read_index
 from bench.experiments.cells import HISTORY, RECORD, load_cells, readable_cells
-from bench.experiments.jobs import set_aside_damaged_state
+from bench.experiments.jobs import _set_aside_damaged_state
 from bench.experiments.predictions import Predictions, read_predictions
 from bench.experiments.store import reload
 from bench.reporting.cases import Images, Line
@@ -223,7 +223,7 @@ def test_a_damaged_state_is_set_aside_and_the_cell_trains_from_its_start(tmp_pat
 
     state = tmp_path / "resume" / "state.safetensors"
     save_state(state, {"epoch": 3, "weights": {"a": torch.ones(1000)}})
-    set_aside_damaged_state(state)
+    _set_aside_damaged_state(state)
     assert state.exists()
     whole = state.read_bytes()
     if damage == "no state":
@@ -232,7 +232,7 @@ def test_a_damaged_state_is_set_aside_and_the_cell_trains_from_its_start(tmp_pat
         pickle = b"cos\nsystem\n(S'touch evil'\ntR."
         contents = {"empty": b"", "garbage": b"garbage", "short": whole[:-100], "pickle": pickle}
         state.write_bytes(contents[damage])
-    set_aside_damaged_state(state)
+    _set_aside_damaged_state(state)
     assert not state.exists() and state.with_name(f"{state.name}.damaged").exists()
     assert "state.safetensors cannot be resumed from" in caplog.text
 

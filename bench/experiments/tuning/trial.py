@@ -16,10 +16,8 @@ from bench.core.errors import BenchError
 from bench.core.files import write_json
 from bench.data.arrays import CaseArrays
 from bench.data.splits import Split
-from bench.experiments.attempts import STATE
 from bench.experiments.cells import TestSet
 from bench.experiments.context import CellContext
-from bench.experiments.jobs import locked, set_aside_damaged_state
 from bench.experiments.lengths import images_per_epoch
 from bench.experiments.messages import Job, Progress, TrialJob, Tried
 from bench.experiments.sources import Sources
@@ -149,26 +147,23 @@ def images_after(recipe: Recipe, cases: int, epochs: int, steps: int) -> int:
 
 
 def trial_job(job: Job, report: Callable[[Progress], None]) -> Tried:
-    """Train a trial, or give what it ended with. Its own mistakes, NaN and lack of memory are an
-    outcome; a full disk is not."""
+    """Train a trial, or give what it ended with; the caller holds the lock of its folder.
+
+    Its own mistakes, NaN and lack of memory are an outcome; a full disk is not.
+    """
     assert job.folder is not None
-    with locked(job.folder) as folder:
-        if (folder / ENDED).exists():
-            return Tried.model_validate(json.loads((folder / ENDED).read_text())["tried"])
-        set_aside_damaged_state(folder / STATE)
-        clock = time.monotonic()
-        tried = _tried(job, report)
-        tried = tried.model_copy(update={"seconds": round(time.monotonic() - clock, 3)})
-        write_json(
-            folder / ENDED,
-            {
-                "tried": tried.model_dump(mode="json"),
-                "request": job.request.model_dump(mode="json"),
-                "inputs": job.inputs,
-            },
-        )
-        shutil.rmtree(folder / "resume", ignore_errors=True)
-        return tried
+    file = job.folder / ENDED
+    if file.exists():
+        return Tried.model_validate(json.loads(file.read_text())["tried"])
+    clock = time.monotonic()
+    tried = _tried(job, report)
+    tried = tried.model_copy(update={"seconds": round(time.monotonic() - clock, 3)})
+    request = job.request.model_dump(mode="json")
+    write_json(
+        file, {"tried": tried.model_dump(mode="json"), "request": request, "inputs": job.inputs}
+    )
+    shutil.rmtree(job.folder / "resume", ignore_errors=True)
+    return tried
 
 
 def _tried(job: Job, report: Callable[[Progress], None]) -> Tried:
