@@ -158,8 +158,8 @@ STEPS = (
     Step("bench new matrix mine", ("exists already",), status=2),
     Step(f"bench run --matrix mine.toml {ON_CPU} --dry-run", ("unet on busi",)),
     Step(
-        f"bench run --train clinic --methods ege_unet {OWN} --image-size 64 --epochs 2 "
-        "--device cpu --jobs 1",
+        f"bench run --train clinic --methods ege_unet {OWN} --image-size 64 "
+        "--set recipe.image_size=64 --epochs 2 --device cpu --jobs 1",
         ("Clinic", "done in", "Page:"),
     ),
     # ---- a method and a tokenizer of one's own

@@ -147,7 +147,7 @@ def _produce(
     console: Console,
 ) -> tuple[list[Path], Part]:
     """The written files, and what the page shows. stored: all cells of the comparison key."""
-    titles = {card.name: card.title for card in list_cards()}
+    titles = {card.name: card.title for card in list_cards(list(view.cards))}
     cells, scores = _scored(cells)
     stored = reportable(matrix.tables, stored, view.subset)
     narrowed = effective(view.asked, matrix, stored, cells)

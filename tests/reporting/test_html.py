@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from records import case_rows, cell, curve, put_scores
 
+from bench.conformance.scaffold import new_file
 from bench.core.files import write_with
 from bench.experiments.cells import load_cells
 from bench.experiments.matrices import Matrix, TableBlock
@@ -172,6 +173,17 @@ def test_the_report_writes_the_page_when_it_is_asked_for(results, capsys):
     assert "report-m.html" in capsys.readouterr().out
     names = [a["alt"] for t, a in Tags(page_file(results, "m").read_text()).tags if t == "img"]
     assert any(name.startswith("training:") for name in names)
+
+
+def test_a_dataset_of_a_users_card_has_its_title(tmp_path, capsys):
+    from rich.console import Console
+
+    cell(tmp_path / "cells", "unet", "clinic-nord")
+    block = METHODS.model_copy(update={"datasets": ("clinic-nord",)})
+    matrix = Matrix(name="m", title="A matrix", tables=(block,))
+    card = new_file("dataset", "clinic-nord", tmp_path)
+    rebuild(matrix, tmp_path, {}, View(cards=(card,), format="markdown"), Console())
+    assert "Clinic Nord DSC" in capsys.readouterr().out
 
 
 # ---- names
