@@ -313,7 +313,7 @@ def figure(
 
 @torch.no_grad()
 def _pictures(tokenizer: FrozenTokenizer, cases: EvalSet, at: int) -> dict[str, Any]:
-    device = next(tokenizer.parameters()).device
+    device = next((p.device for p in tokenizer.parameters()), torch.device("cpu"))
     mask = cases.masks[at : at + 1]
     decoded = tokenizer.decode(tokenizer.encode(mask_images(mask).to(device)))
     found: dict[str, Any] = {}

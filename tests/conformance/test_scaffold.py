@@ -15,6 +15,7 @@ from bench.data.prepared import read_index
 from bench.experiments.matrices import Overrides, expand, get_matrix
 from bench.protocols import get_profile, get_protocol
 from bench.registry import get_tokenizer, use_plugin_files
+from bench.tokenizers.evaluation import evaluate, figure, mask_set
 
 
 def test_the_skeleton_is_a_package_with_entry_point_and_test(tmp_path):
@@ -87,5 +88,11 @@ def test_a_new_tokenizer_gives_pictures_back_as_written(tmp_path, monkeypatch):
     tokenizer = get_tokenizer("my-pixels").load()
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(tokenizer.decode(tokenizer.encode(images)), images, atol=1e-6)
+    # It has no parameters: nothing says on which device it is.
+    (tmp_path / "masks").mkdir()
+    square(1, 1, 3).save(tmp_path / "masks" / "a.png")
+    sets = [mask_set(tmp_path / "masks", 32, 127)]
+    figure(tokenizer, sets, evaluate(tokenizer, sets, "cpu"), tmp_path / "worst.png")
+    assert (tmp_path / "worst.png").is_file()
     with pytest.raises(BenchError, match="'tiny-kl' is registered already"):
         new_file("tokenizer", "tiny-kl", tmp_path)
