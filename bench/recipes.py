@@ -59,7 +59,7 @@ class Recipe(Frozen):
     grad_clip: float | None = Field(None, gt=0)  # max norm
     foreground_share: float = Field(0.0, ge=0, le=1)  # of each batch forced to hold foreground
     patience: int | None = Field(None, gt=0)  # epochs without a better validation DSC
-    # "STUDY, trial N" where a search found the values; set by `bench run --tuned` alone.
+    # "STUDY, trial N" where a search found the values; set by the option `--tuned` alone.
     tuned: str | None = None
 
     on_dataset: dict[str, dict[str, Any]] = {}  # dataset -> the fields that differ there

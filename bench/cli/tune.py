@@ -196,10 +196,9 @@ def _finish(plan: Plan, every: list[OneStudy], folder: Path) -> None:
     names = ",".join(dict.fromkeys(summary.method for summary in whole if summary.winner))
     if names:
         data = ",".join(dict.fromkeys(summary.train for summary in whole if summary.winner))
-        console.print(
-            f"Next: bench run --protocol tuned --tuned {folder} --train {data} --methods {names}",
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
+        options = f"--protocol tuned --tuned {folder} --train {data} --methods {names}"
+        said = " ".join(("Next:", "bench run", options))
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     if len(whole) < len(summaries) or any(summary.winner is None for summary in summaries):
         raise typer.Exit(1)
 

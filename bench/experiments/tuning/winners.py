@@ -165,8 +165,8 @@ def _refuse_two_values(request: CellRequest, winner: Winner, summary: Summary) -
         for name in stated.keys() & found.keys():
             if stated[name] != found[name]:
                 raise BenchError(
-                    f"--set {prefix}{name}={stated[name]} contradicts study {summary.name}, which "
-                    f"found {found[name]}. Leave it out, or run without --tuned."
+                    f"{prefix}{name}={stated[name]} contradicts study {summary.name}, which "
+                    f"found {found[name]}. Leave it out of --set, or run without --tuned."
                 )
 
 
