@@ -1,6 +1,5 @@
 """Finding, deleting and reading stored cells."""
 
-import fcntl
 import json
 
 import pytest
@@ -10,6 +9,7 @@ from typer.testing import CliRunner
 
 from bench.cli import cells as listed
 from bench.cli.app import app
+from bench.experiments import locks
 from bench.experiments.attempts import STATE, Attempt, begin
 from bench.experiments.cells import load_cells
 from bench.experiments.code_digest import training_code
@@ -87,8 +87,7 @@ def test_rm_asks_and_deletes_what_the_filters_name_alone(results, monkeypatch):
 
 def test_rm_keeps_a_cell_that_a_process_works_on(results):
     (folder,) = [row.folder for row in listed.rows(results) if row.state == "resumable"]
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.held(folder):
         said = bench("rm", "--resumable", "--yes", "--results", results).stdout
     assert "0 of 1 cells deleted" in said and folder.is_dir()
 
