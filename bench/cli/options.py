@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -151,15 +153,30 @@ def cases(text: str | None) -> dict[str, tuple[str, ...]]:
 def devices(text: str) -> tuple[str, ...]:
     """The devices in `auto`, `cpu`, `cuda` or `cuda:0,cuda:1`; BenchError for any other name.
 
-    `auto` is the GPU where there is one. torch is not asked: a run with nothing to train does
-    without it.
+    `auto` is every GPU that is visible, the CPU where there is none. torch is not asked: a run with
+    nothing to train does without it.
     """
-    gpu = "cuda" if shutil.which("nvidia-smi") else "cpu"
-    found = names(gpu if text == "auto" else text)
+    found = (visible_gpus() or ("cpu",)) if text == "auto" else names(text)
     for name in found or ("",):
         if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
             raise BenchError(f"--device {name!r}: write auto, cpu, mps, cuda or cuda:0,cuda:1.")
     return found
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """`cuda:0`, `cuda:1`, ...: the GPUs that a process sees; ("cuda",) where their driver does not
+    answer, which torch then explains."""
+    if shutil.which("nvidia-smi") is None:
+        return ()
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        count = len([name for name in names(chosen) if name != "-1"])
+    else:
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+        if listing.returncode:
+            return ("cuda",)
+        count = sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
+    return tuple(f"cuda:{number}" for number in range(count))
 
 
 def require_devices(found: Iterable[str]) -> None:
@@ -183,8 +200,9 @@ def require_devices(found: Iterable[str]) -> None:
 
 
 def one_device(text: str) -> str:
-    """The single device of a command that uses one; BenchError unless it is at hand."""
-    found = devices(text)
+    """The single device of a command that uses one, the first of `auto`; BenchError unless it is at
+    hand."""
+    found = devices(text)[:1] if text == "auto" else devices(text)
     if len(found) != 1:
         raise BenchError(f"--device {text!r}: this command uses one device.")
     require_devices(found)

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from bench.cli import options as opt
+from bench.cli.executors import Asked, workers
 from bench.cli.options import console
 from bench.cli.progress import Amount, shown
 from bench.cli.stopped import Stopped
@@ -17,6 +18,7 @@ from bench.experiments.attempts import epochs_done
 from bench.experiments.cells import readable_cells
 from bench.experiments.course import Course
 from bench.experiments.estimate import Expectation
+from bench.experiments.executors.choice import Kind
 from bench.experiments.matrices import (
     Matrix,
     Overrides,
@@ -92,8 +94,27 @@ def run(
         str | None, typer.Option(help="NAME or NAME@LOCATION for every cell.")
     ] = None,
     subset: Annotated[opt.Subset | None, typer.Option(help="Foreign test cases.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda, or cuda:0,cuda:1.")] = "auto",
-    jobs: Annotated[int | None, typer.Option(min=1, help="Cells at a time on each device.")] = None,
+    device: Annotated[
+        str, typer.Option(help="auto (every GPU), cpu, mps, cuda, or cuda:0,cuda:1.")
+    ] = "auto",
+    jobs: Annotated[
+        str | None,
+        typer.Option(help="Cells at a time on each device; auto: as many as a GPU's memory holds."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of each worker. Default: cores / jobs.")
+    ] = None,
+    executor: Annotated[
+        Kind, typer.Option(help="Where cells run; see docs/executors.md.")
+    ] = "local",
+    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster, or auto.")] = None,
+    ray_gpus: Annotated[
+        float | None, typer.Option(help="GPUs of each Ray actor, e.g. 0.25.")
+    ] = None,
+    slurm_partition: Annotated[str | None, typer.Option(help="Partition of Slurm.")] = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE: a further option of Slurm; repeatable.")
+    ] = None,
     precision: Annotated[opt.Precision | None, typer.Option(help="Numerics.")] = None,
     channels_last: Annotated[bool | None, typer.Option(help="Memory layout.")] = None,
     compile_: Annotated[
@@ -161,8 +182,12 @@ def run(
     sources = Sources(chosen, folder, card or [])
     if tuned is not None:
         requests = with_winners(requests, tuned, sources)
-    devices, threads = devices_and_threads(device, jobs)
-    options = RunOptions(out, folder, tuple(card or ()), devices, threads)
+    found = workers(
+        Asked(
+            executor, device, jobs, threads, address, ray_gpus, slurm_partition, tuple(slurm or ())
+        )
+    )
+    options = RunOptions(out, folder, tuple(card or ()), found.devices, found.threads, found.choice)
     tasks = plan(requests, options, sources)
     rest = f": {chosen.title}. Protocol {rules.name}: {rules.title}."
     console.print(Text.assemble((asked.title, "bold"), rest))
@@ -238,20 +263,6 @@ def _matrix(name: str | None, train: str | None, test: str | None, narrowed: Ove
     return own_matrix(narrowed.methods, datasets, tests or ("same",))
 
 
-def devices_and_threads(device: str, jobs: int | None) -> tuple[tuple[str, ...], int]:
-    """(a device per worker, CPU threads of each). Asking for GPUs must not import torch here."""
-    import os
-
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    named = opt.devices(device)
-    if named == ("cpu",):
-        count = jobs or min(cores, 4)
-        return ("cpu",) * count, max(1, cores // count)
-    return named * (jobs or 1), max(1, cores // (len(named) * (jobs or 1)))
-
-
 def _announce(tasks: list[Task]) -> None:
     count = {
         state: sum(task.state == state for task in tasks)
@@ -280,9 +291,10 @@ def _run(
     """Run the tasks and show how far they are."""
     if not any(task.waits for task in tasks):
         return
-    opt.require_devices(options.devices)
+    if options.choice.kind == "local":
+        opt.require_devices(options.devices)
     expected = Expectation(sources, readable_cells(options.cells), options.devices[0])
-    course = Course(tasks, options.cells, len(options.devices), expected)
+    course = Course(tasks, options.cells, options.at_a_time, expected)
     try:
         with shown(course, console, amount) as follow:
 

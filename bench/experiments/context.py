@@ -208,6 +208,13 @@ class CellContext:
             network, native = masks_on_grids(probs, (height, width), ((h, w) for h, w in sizes))
         return Predictions(ids, tuple(network), tuple(native)), target
 
+    def memory(self) -> dict[str, int]:
+        """Bytes of GPU memory: the most that this cell held, and all that there is; {} on a CPU."""
+        if self.engine.device.type != "cuda":
+            return {}
+        total = torch.cuda.get_device_properties(self.engine.device).total_memory
+        return {"peak_bytes": peak_bytes(self.engine.device), "device_bytes": total}
+
     def record(self, trained: Trained, spent: dict[str, Any]) -> CellRecord:
         """The record of the trained cell, without its files and test sets."""
         trainable, total = parameter_counts(self.method, self.tokenizer)

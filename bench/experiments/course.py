@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.experiments.estimate import Guess
-from bench.experiments.messages import Epoch, Event, Failed, Finished, Scoring, Started, Step
+from bench.experiments.messages import (
+    Epoch,
+    Event,
+    Failed,
+    Finished,
+    Retry,
+    Scoring,
+    Started,
+    Step,
+)
 from bench.experiments.runner import Task
 
 LOG = "log.txt"
@@ -151,6 +160,10 @@ class Course:
         match event:
             case Started(device=device):
                 return self._begin(task, device)
+            case Retry(why=why):
+                cell = self.working[task.id]
+                cell.doing, cell.step = "waits to be done again", ""
+                return f"{self._where(cell)}: {why}"
             case Scoring(test=test):
                 cell = self.working[task.id]
                 cell.share, cell.doing, cell.step = 1.0, f"scoring {test}", ""
@@ -166,6 +179,10 @@ class Course:
         return None
 
     def _begin(self, task: Task, device: str) -> str:
+        again = self.working.get(task.id)
+        if again is not None:
+            again.doing, again.step = "starting again", ""
+            return f"{self._where(again)}: starts again on {device}"
         if not self.total:  # the states are settled by now, and duplicates have one id
             self.total = len({one.id for one in self.tasks if one.waits})
         self.begun += 1

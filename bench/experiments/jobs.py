@@ -132,7 +132,7 @@ def train_job(job: Job, report: Report) -> Finished:
         )
         record.write(folder)
         shutil.rmtree(folder / "resume", ignore_errors=True)
-        return Finished(dsc={label: dsc for label, (_, dsc) in tests.items()})
+        return Finished(dsc={label: dsc for label, (_, dsc) in tests.items()}, **context.memory())
 
 
 def _set_aside_damaged_state(state: Path) -> None:

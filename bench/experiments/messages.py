@@ -93,6 +93,13 @@ class Scoring(Frozen):
     test: str
 
 
+class Retry(Frozen):
+    """The job is done again from what it stored, by another worker or later. why: a sentence."""
+
+    kind: Literal["retry"] = "retry"
+    why: str
+
+
 class Resolved(Frozen):
     """A "resolve" job ended well. weights_bytes: of the weights that the cell will store. search:
     what the method declares for `bench tune`."""
@@ -111,10 +118,16 @@ class Timed(Frozen):
 
 
 class Finished(Frozen):
-    """A "train" or "test" job ended well. dsc: mean DSC in [0, 1] by test set's label."""
+    """A "train" or "test" job ended well. dsc: mean DSC in [0, 1] by test set's label.
+
+    peak_bytes, device_bytes: the most that the training held of its GPU's memory, and all that the
+    GPU has; 0 where nothing was trained on a GPU.
+    """
 
     kind: Literal["finished"] = "finished"
     dsc: dict[str, float]
+    peak_bytes: int = 0
+    device_bytes: int = 0
 
 
 class Tried(Frozen):
@@ -164,18 +177,20 @@ class Failed(Frozen):
     """The job ended with an error. traceback: null where the message says it all.
 
     Where the worker process ended, the traceback is the end of its log. in_use: another process works
-    on the cell and will record how that ends.
+    on the cell and will record how that ends. fault: "memory" where the device had too little of it,
+    "device" where the process can use its device no more.
     """
 
     kind: Literal["failed"] = "failed"
     message: str
     traceback: str | None = None
     in_use: bool = False
+    fault: Literal["", "memory", "device"] = ""
 
 
 Progress = Step | Epoch | Scoring
 End = Resolved | Timed | Finished | Tried | Replayed | Failed
-Event = Started | Progress | Leaving | End
+Event = Started | Retry | Progress | Leaving | End
 
 _EVENTS: TypeAdapter[Any] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 

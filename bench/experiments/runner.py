@@ -13,12 +13,16 @@ from typing import Literal
 
 from bench.core.disk import disk_errors
 from bench.core.errors import BenchError
+from bench.core.paths import cache_root
 from bench.core.provenance import environment, now
 from bench.experiments.cells import CellRecord, CellRequest, load_cell
 from bench.experiments.early import refuse_mistakes
+from bench.experiments.executors.choice import Choice, make_executor
+from bench.experiments.executors.interface import Executor
 from bench.experiments.executors.local import LocalExecutor
+from bench.experiments.executors.shared_files import Places
 from bench.experiments.identity import Resolution
-from bench.experiments.locks import in_use
+from bench.experiments.locks import held, in_use
 from bench.experiments.messages import Event, Failed, Finished, Job, Resolved, Timed
 from bench.experiments.sources import Sources
 from bench.experiments.store import CellStore, request_digest
@@ -32,7 +36,7 @@ class RunOptions:
     """Where results go, where data lies and what computes.
 
     devices: one entry per worker, e.g. ("cpu", "cpu") or ("cuda:0",). threads: CPU threads of
-    each worker.
+    each worker. choice: the executor and its own options.
     """
 
     out: Path
@@ -40,6 +44,7 @@ class RunOptions:
     cards: tuple[Path, ...]
     devices: tuple[str, ...]
     threads: int
+    choice: Choice = field(default_factory=Choice)
 
     @property
     def cells(self) -> Path:
@@ -51,6 +56,19 @@ class RunOptions:
         """The folder of this run's logs; no other run writes there."""
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
         return self.out / "logs" / f"{stamp}-{socket.gethostname()}-{os.getpid()}"
+
+    @property
+    def at_a_time(self) -> int:
+        """Cells at a time, as far as it is known before the run; a cluster may grant more."""
+        if self.choice.packing:
+            return len(set(self.devices))
+        return len(self.devices) if self.choice.kind == "local" else self.choice.jobs or 1
+
+    @property
+    def places(self) -> Places:
+        """The folders that workers of a cluster must see."""
+        data = None if self.data is None else self.data.absolute()
+        return Places(self.out.absolute(), cache_root().absolute(), data)
 
 
 @dataclass
@@ -133,8 +151,13 @@ def run(tasks: list[Task], options: RunOptions, sources: Sources, report: Report
     waiting = [task for task in tasks if task.waits]
     if not waiting:
         return
-    executor = LocalExecutor(list(options.devices), options.threads, options.logs)
-    with disk_errors("store results", options.out), executor:
+    with (
+        disk_errors("store results", options.out),
+        held(options.logs),  # `bench watch` sees a run by it
+        make_executor(
+            options.choice, options.devices, options.threads, options.logs, options.places
+        ) as executor,
+    ):
         _resolve(executor, waiting, options, sources)
         unique = _merge_duplicates([task for task in waiting if task.waits])
         todo = unique
@@ -193,9 +216,7 @@ def _released(busy: list[Task], options: RunOptions) -> list[Task]:
     return []
 
 
-def _resolve(
-    executor: LocalExecutor, tasks: list[Task], options: RunOptions, sources: Sources
-) -> None:
+def _resolve(executor: Executor, tasks: list[Task], options: RunOptions, sources: Sources) -> None:
     """Check all settings before anything trains, and find the cell that each request means.
 
     Raises BenchError with the first mistake: it is in what the user typed, so nothing starts.
@@ -247,9 +268,9 @@ def _job(
         train_cases=len(sources.split(request.train, request.protocol).train),
         id=task.id,
         inputs=task.inputs,
-        folder=options.cells / task.id if task.id else None,
-        data=options.data,
-        cards=options.cards,
+        folder=(options.cells / task.id).absolute() if task.id else None,
+        data=options.places.data,
+        cards=tuple(card.absolute() for card in options.cards),
         plugins=plugin_files(),
     )
 

@@ -88,11 +88,31 @@ def test_a_profile_of_ones_own_is_explained_field_by_field(refused, tmp_path):
     assert "precision: Field required" in words
 
 
-def test_auto_is_the_gpu_where_there_is_one(monkeypatch):
-    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    assert devices("auto") == ("cuda",)
-    monkeypatch.setattr("shutil.which", lambda name: None)
+LISTING = """GPU 0: NVIDIA H200 (UUID: GPU-1)
+  MIG 1g.18gb     Device  0: (UUID: MIG-1)
+GPU 1: NVIDIA H200 (UUID: GPU-2)
+"""
+
+
+def test_auto_is_every_gpu_that_is_visible(monkeypatch, tmp_path):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\ncat <<'END'\n{LISTING}END\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert devices("auto") == ("cuda:0", "cuda:1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,6")
+    assert devices("auto") == ("cuda:0", "cuda:1", "cuda:2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert devices("auto") == ("cpu",)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    tool.write_text("#!/bin/sh\nexit 9\n")  # a driver that does not answer is no missing GPU
+    assert devices("auto") == ("cuda",)
+    tool.unlink()
+    assert devices("auto") == ("cpu",)
+
+
+def test_devices_are_listed_by_commas():
     assert devices("cuda:0, cuda:1") == ("cuda:0", "cuda:1")
     assert devices("mps") == ("mps",)
 

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from bench.core.errors import BenchError
 from bench.experiments import stopping
+from bench.experiments.executors.faults import fault_of
 from bench.experiments.messages import Event, Failed, Job, Leaving, Progress
 
 SECONDS_BETWEEN_LOOKS = 1.0  # at the parent process
@@ -40,12 +41,24 @@ def main() -> None:
         except stopping.StopAsked:
             os._exit(stopping.STATUS)
         gc.collect()  # networks hold cycles: without this, the next cell starts beside the last one's
+        _empty_cache()
         changed = changed_settings()
         if changed:
             _send(channel, Leaving(changed=changed))
         _send(channel, end)
-        if changed:
+        if changed or (isinstance(end, Failed) and end.fault == "device"):
             return
+
+
+def _empty_cache() -> None:
+    """Give the GPU memory that torch keeps for later back, for the cells of other processes."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return
+    try:
+        torch.cuda.empty_cache()
+    except RuntimeError:  # the device is lost, which the job's last event says
+        pass
 
 
 def _end_with_parent(parent: int) -> None:
@@ -103,7 +116,11 @@ def _served(line: str, channel: TextIO) -> Event:
     except ValidationError as error:
         return Failed(message=f"The job is of another version of this package: {error}")
     except Exception as error:  # noqa: BLE001 - a cell's failure is recorded, the others go on
-        return Failed(message=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+        return Failed(
+            message=f"{type(error).__name__}: {error}",
+            traceback=traceback.format_exc(),
+            fault=fault_of(error),
+        )
 
 
 if __name__ == "__main__":
