@@ -14,6 +14,7 @@ from bench.cli import (
     tokenizer,
     tune,
     verify,
+    watch,
 )
 
 app = typer.Typer(
@@ -31,5 +32,6 @@ verify.add_to(app)
 audit.add_to(app)
 claims.add_to(app)
 cells.add_to(app)
+watch.add_to(app)
 app.add_typer(data.app, name="data")
 app.add_typer(tokenizer.app, name="tokenizer")

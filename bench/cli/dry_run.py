@@ -74,6 +74,8 @@ def _print_times(tasks: list[Task], options: RunOptions, sources: Sources) -> No
     known = Expectation(sources, readable_cells(options.cells), options.devices[0])
     guesses = {task.id: known.training(task) for task in todo}
     rest = [task for task in todo if guesses[task.id] is None]
+    if options.choice.kind != "local":
+        rest = []  # steps on this machine say nothing of the cluster's
     alike: dict[str, list[Task]] = {}  # all but the seed, which changes no time
     for task in rest:
         alike.setdefault(task.request.model_copy(update={"seed": 0}).model_dump_json(), []).append(

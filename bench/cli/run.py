@@ -152,6 +152,9 @@ def run(
     track: Annotated[
         list[str] | None, typer.Option(help="tensorboard, mlflow or wandb; repeatable.")
     ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="In the background; follow it with bench watch.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only failures.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="A line for every epoch.")] = False,
 ) -> None:
@@ -196,6 +199,11 @@ def run(
         from bench.cli.dry_run import dry_run as show
 
         show(tasks, options, sources, estimate)
+        return
+    if detach and any(task.waits for task in tasks):
+        from bench.cli.detach import detach as start
+
+        start(out)
         return
     tracking = Tracking([make_tracker(name, out) for name in track or []])
     amount: Amount = "quiet" if quiet else "verbose" if verbose else "normal"

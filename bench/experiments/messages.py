@@ -178,14 +178,15 @@ class Failed(Frozen):
 
     Where the worker process ended, the traceback is the end of its log. in_use: another process works
     on the cell and will record how that ends. fault: "memory" where the device had too little of it,
-    "device" where the process can use its device no more.
+    "device" where the process can use its device no more, "files" where the node does not see the
+    run's folders.
     """
 
     kind: Literal["failed"] = "failed"
     message: str
     traceback: str | None = None
     in_use: bool = False
-    fault: Literal["", "memory", "device"] = ""
+    fault: Literal["", "memory", "device", "files"] = ""
 
 
 Progress = Step | Epoch | Scoring

@@ -198,7 +198,7 @@ def time_epochs(tasks: list[Task], options: RunOptions, sources: Sources) -> dic
 
 @contextmanager
 def _passing_workers(options: RunOptions) -> Iterator[LocalExecutor]:
-    """Workers whose logs are deleted with them."""
+    """Workers on this machine, whose logs are deleted with them."""
     with (
         tempfile.TemporaryDirectory() as logs,
         LocalExecutor(list(options.devices), options.threads, Path(logs)) as executor,

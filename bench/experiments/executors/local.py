@@ -40,10 +40,14 @@ class Worker:
     """One worker process on one device, started at its first job, again after a crash, and again
     after a job that changed torch's global settings."""
 
-    def __init__(self, device: str, threads: int, log: Path) -> None:
+    def __init__(
+        self, device: str, threads: int, log: Path, environment: dict[str, str] | None = None
+    ) -> None:
         self.device, self.threads, self.log = device, threads, log
+        self.environment = environment or {}
         self.process: subprocess.Popen[str] | None = None
         self.stopped = False
+        self.status: int | None = None  # of the last process that ended in the middle of a job
 
     def run(self, job: Job, on_event: Callable[[Event], None]) -> None:
         """Do one job; its last event is the job's result or `Failed`.
@@ -81,7 +85,7 @@ class Worker:
                     on_event(event)
         except BrokenPipeError:
             pass
-        code = process.wait()
+        self.status = code = process.wait()
         self.process = None
         if self.stopped:  # how that job would have ended is not known
             return None
@@ -91,7 +95,8 @@ class Worker:
     def _started(self) -> subprocess.Popen[str]:
         if self.process is None or self.process.poll() is not None:
             self.log.parent.mkdir(parents=True, exist_ok=True)
-            env = os.environ | {"OMP_NUM_THREADS": str(self.threads), "PYTHONUNBUFFERED": "1"}
+            env = os.environ | self.environment
+            env |= {"OMP_NUM_THREADS": str(self.threads), "PYTHONUNBUFFERED": "1"}
             with self.log.open("w") as log:
                 self.process = subprocess.Popen(
                     [sys.executable, "-m", "bench.experiments.executors.worker"],

@@ -4,6 +4,7 @@ A run stores its results and reads its caches in folders that all nodes share, a
 that has another disk there would train cells whose files nobody finds.
 """
 
+import contextlib
 import os
 import socket
 import uuid
@@ -48,6 +49,18 @@ def tokens(places: Places) -> Iterator[dict[Path, str]]:
     finally:
         for file in made:
             file.unlink(missing_ok=True)
+
+
+def standing_tokens(places: Places) -> dict[Path, str]:
+    """As `tokens`, for jobs that may start days later: made once, and left where they are."""
+    found = {}
+    for folder in places.written:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / ".token"
+        with contextlib.suppress(FileExistsError), file.open("x") as opened:
+            opened.write(uuid.uuid4().hex)
+        found[file] = file.read_text()
+    return found
 
 
 def missing(made: dict[Path, str], data: Path | None) -> str:

@@ -30,6 +30,8 @@ SECONDS_BETWEEN_LOOKS = 1.0  # at the parent process
 def main() -> None:
     """Serve jobs until standard input closes, a job leaves the process changed, or SIGTERM comes."""
     signal.signal(signal.SIGTERM, stopping.on_signal)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):  # Slurm's warnings are for the parent
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
