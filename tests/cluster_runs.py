@@ -107,7 +107,8 @@ class Runs:
         for record in records:
             local = self.folder / "local" / "cells" / record.id
             assert record.folder is not None
-            for name in ("scores/busi-test.parquet", "predictions/busi-test.npz"):
+            files = ("weights.safetensors", "scores/busi-test.parquet", "predictions/busi-test.npz")
+            for name in files:
                 assert (record.folder / name).read_bytes() == (local / name).read_bytes(), name
             log = (record.folder / "log.txt").read_text()
             trained = [int(number) for number in re.findall(rf"epoch (\d+) of {EPOCHS},", log)]

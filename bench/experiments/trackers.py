@@ -204,21 +204,27 @@ class Tracking:
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self.trackers = list(trackers)
+        self._begun: set[str] = set()
         self._lock = threading.Lock()
 
     def see(self, task: Task, event: Event) -> None:
         """Follow an event of a run."""
         match event:
             case Started(device=device):
+                if task.id in self._begun:  # it goes on after a fault
+                    return
+                self._begun.add(task.id)
                 words = _configuration(task) | {"device": device}
                 self._all(lambda tracker: tracker.begin(task.id, task.request.label, words))
             case Epoch(epoch=epoch, row=row):
                 numbers = {name: value for name, value in row.items() if value is not None}
                 self._all(lambda tracker: tracker.epoch(task.id, epoch, numbers))
             case Finished(dsc=dsc):
+                self._begun.discard(task.id)
                 scores = {f"{test} DSC": value for test, value in dsc.items()}
                 self._all(lambda tracker: tracker.end(task.id, scores, False))
             case Failed():
+                self._begun.discard(task.id)
                 self._all(lambda tracker: tracker.end(task.id, {}, not event.in_use))
 
     def figures(self, files: Sequence[Path]) -> None:

@@ -5,7 +5,7 @@ from requests_of_tests import request
 
 from bench.experiments.course import Course, duration
 from bench.experiments.estimate import Guess
-from bench.experiments.messages import Epoch, Failed, Finished, Scoring, Started, Step
+from bench.experiments.messages import Epoch, Failed, Finished, Retry, Scoring, Started, Step
 from bench.experiments.runner import Task
 
 
@@ -184,3 +184,17 @@ def test_workers_share_what_waits_and_the_last_one_ends_the_run(tmp_path):
     assert two.left() == 10 + 10 + 100
     _, one = course_of(tmp_path, Clock(), states, workers=1, seconds=seconds)
     assert one.left() == 150
+
+
+def test_a_cell_that_is_done_again_keeps_its_number_and_says_why(run):
+    (unet, other), _, course = run
+    for task in (unet, other):
+        course.see(task, Started(device="cpu of a"))
+    assert course.see(unet, Retry(why="Its node is gone.")) == (
+        "cell 1 of 2 unet on busi, seed 0: Its node is gone."
+    )
+    again = course.see(unet, Started(device="cpu of b"))
+    assert again == "cell 1 of 2 unet on busi, seed 0: starts again on cpu of b"
+    assert (course.begun, course.ended, len(course.working)) == (2, 0, 2)
+    course.see(unet, Finished(dsc={}))
+    assert course.ended == 1

@@ -56,18 +56,30 @@ def ended(runs, process) -> int:
     return process.returncode
 
 
-def test_a_requeued_job_and_a_killed_one_go_on_from_their_stored_states(runs):
-    process = runs.start("faults", *SLURM)
-    runs.until(lambda: len(runs.training("faults")) == 2, process)
-    said("scontrol", "requeue", running(runs)[0], **runs.environment)
-    runs.until(lambda: len(running(runs)) == 1 or runs.said.count("starts on") > 2, process)
-    runs.until(lambda: runs.training("faults") and running(runs), process)
-    victim = next(iter(runs.training("faults").values()))
-    os.kill(parent_of(victim), signal.SIGKILL)
+def test_a_killed_job_is_sent_again_and_goes_on_from_its_stored_state(runs):
+    process = runs.start("killed", *SLURM)
+    runs.until(lambda: len(runs.training("killed")) == 2, process)
+    victim = next(iter(runs.training("killed").values()))
+    os.kill(
+        parent_of(victim), signal.SIGKILL
+    )  # submitit's process, which the worker outlives by 1 s
     assert ended(runs, process) == 0, runs.said
     assert "ended without a result. It is sent again, retry 1 of 3" in runs.said
-    runs.require_each_once("faults", repeated=3)
-    assert not list((runs.folder / "faults/logs/slurm").glob("*.json*"))
+    runs.require_each_once("killed", repeated=1)
+    assert not list((runs.folder / "killed/logs/slurm").glob("*.json*"))
+
+
+@pytest.mark.parametrize("command", [("scontrol", "requeue"), ("scancel", "--signal=USR2")])
+def test_a_requeued_job_and_a_warned_one_store_their_trainings_and_go_on(runs, command):
+    results = command[0]
+    process = runs.start(results, *SLURM)
+    runs.until(lambda: len(runs.training(results)) == 2, process)
+    said(*command, running(runs)[0], **runs.environment)
+    assert ended(runs, process) == 0, runs.said
+    log = "".join(file.read_text() for file in (runs.folder / results).glob("cells/*/log.txt"))
+    assert log.count("starts again on") == 1, log
+    assert log.count("Slurm takes the node away") == (results == "scancel")  # submitit's signal
+    runs.require_each_once(results, repeated=1)
 
 
 def test_a_job_of_a_higher_partition_takes_the_node_and_gives_it_back(runs):
