@@ -28,12 +28,13 @@ def add_to(app: typer.Typer) -> None:
 def watch(out: opt.Out = Path("results")) -> None:
     """Show the cells at work in a folder of results until nothing runs there; starts nothing."""
     view = View(out)
+    lines = view.first()
     try:
         if console.is_terminal:
             with Live(console=console, transient=True, get_renderable=view.block):
                 _follow(view, [])
         else:
-            _follow(view, view.first())
+            _follow(view, lines)
     except Stopped as stopped:
         stopped.said = "bench: no longer watching. What runs goes on."
         raise

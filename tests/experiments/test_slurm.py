@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import slurm_cluster
@@ -136,3 +137,22 @@ def test_what_sbatch_refuses_is_said(runs):
     process = runs.start("refused", *SLURM, "--slurm", "qos=none", "--slurm-partition", "nowhere")
     assert process.wait(timeout=120) == 2, runs.said
     assert "--executor slurm: sbatch refuses the jobs" in runs.said
+
+
+def test_a_node_that_sees_another_cache_ends_the_run_before_anything_trains(runs):
+    (node,) = said("sinfo", "--noheader", "--format=%n", **runs.environment).split()
+    drain = ("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
+    said(*drain, **runs.environment)
+    process = runs.start("unshared", *SLURM)
+    runs.until(lambda: queue(runs), process)
+    token = Path(runs.environment["GMS_BENCH_CACHE"]) / ".token"
+    right = token.read_text()
+    token.write_text("of another disk")
+    try:
+        said("scontrol", "update", f"NodeName={node}", "State=RESUME", **runs.environment)
+        assert process.wait(timeout=120) == 2, runs.said
+    finally:
+        token.write_text(right)
+    assert f"does not see {token.parent} as the machine that started the run does" in runs.said
+    assert not list((runs.folder / "unshared").glob("cells/*/cell.json"))
+    runs.until(lambda: not queue(runs))

@@ -28,6 +28,7 @@ from bench.experiments.messages import (
     Started,
     read_event,
 )
+from bench.experiments.stopping import STATUS
 
 PATIENCE = 45.0  # seconds for workers to store their state; one is stored every 30 s at least
 
@@ -111,6 +112,12 @@ class Worker:
 
     def _log_tail(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
+
+    @property
+    def ended_from_outside(self) -> bool:
+        """Whether the last process was asked to end by another than this object, such as a cluster
+        that takes its node away; it stored its training first."""
+        return not self.stopped and self.status in (STATUS, -signal.SIGTERM)
 
     def ask_to_stop(self) -> None:
         """Let the process store the state of its training and end. Its job gets no last event."""

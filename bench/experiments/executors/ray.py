@@ -7,6 +7,7 @@ with its node or process is replaced, and its job goes on from the stored state.
 
 import contextlib
 import logging
+import os
 import queue
 import socket
 import threading
@@ -47,12 +48,17 @@ class CellActor:
         return f"{self.worker.device} of {socket.gethostname()}"
 
     def run(self, line: str) -> Iterator[str]:
-        """Do the job in a line; its events, a line each. None is the last where it was stopped."""
+        """Do the job in a line; its events, a line each."""
         events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+
+        def follow(event: Event) -> None:
+            if isinstance(event, Failed) and self.worker.ended_from_outside:
+                os._exit(1)  # the node is taken away: the job goes on elsewhere
+            events.put(event)
 
         def work() -> None:
             try:
-                self.worker.run(Job.model_validate_json(line), events.put)
+                self.worker.run(Job.model_validate_json(line), follow)
             finally:
                 events.put(None)
 
@@ -88,6 +94,7 @@ class RayExecutor:
         self._numbers = iter(range(10**9))
 
     def __enter__(self) -> Self:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's authors
         try:
             ray.init(
                 address=self.choice.address, log_to_driver=False, logging_level=logging.ERROR,

@@ -31,7 +31,6 @@ from bench.experiments.executors.interface import Report
 from bench.experiments.executors.local import PATIENCE, LocalExecutor, Worker
 from bench.experiments.executors.shared_files import Places, missing, standing_tokens
 from bench.experiments.messages import Epoch, Event, Failed, Job, Retry, Started, is_end, read_event
-from bench.experiments.stopping import STATUS
 
 RETRIES = 3  # of a job that Slurm ended without a result
 
@@ -41,6 +40,7 @@ MINUTES = 24 * 60  # time limit of an element, unless --slurm time=MINUTES says 
 
 SECONDS_BETWEEN_LOOKS = 1.0  # at the events
 SECONDS_BETWEEN_QUEUES = 5.0  # at the queue, one call for all jobs
+SECONDS_OF_KILLING = 5.0  # from the first to the last process of an element that Slurm kills
 GRACE = 15.0  # seconds that an element is out of the queue before its events are given up
 
 logger = logging.getLogger("bench")
@@ -82,9 +82,10 @@ class NodeJob:
 
     def _follow(self, event: Event) -> None:
         assert self.worker is not None
-        stopped = self.worker.status in (STATUS, -signal.SIGTERM)  # Slurm signals every process
-        if isinstance(event, Failed) and stopped:
+        if isinstance(event, Failed) and self.worker.ended_from_outside:
             return
+        if isinstance(event, Failed) and self.worker.status == -signal.SIGKILL:
+            time.sleep(SECONDS_OF_KILLING)  # where Slurm did it, this process does not wake up
         self._write(event)
 
     def _write(self, event: Event) -> None:
@@ -236,6 +237,8 @@ class SlurmExecutor:
             note = self.folder / f"{name}.json"
             found = _noted(note)
             if found is None or found["id"] not in queue:
+                if found is not None:
+                    Path(found["events"]).unlink(missing_ok=True)
                 new.append((tag, job))
                 continue
             one = _Sent(tag, job, name, found["id"], Path(found["events"]), note)
