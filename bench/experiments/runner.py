@@ -17,9 +17,10 @@ from bench.core.paths import cache_root
 from bench.core.provenance import environment, now
 from bench.experiments.cells import CellRecord, CellRequest, load_cell
 from bench.experiments.early import refuse_mistakes
-from bench.experiments.executors.choice import Choice, make_executor
+from bench.experiments.executors.choice import Choice
 from bench.experiments.executors.interface import Executor
 from bench.experiments.executors.local import LocalExecutor
+from bench.experiments.executors.make import make_executor
 from bench.experiments.executors.shared_files import Places
 from bench.experiments.identity import Resolution
 from bench.experiments.locks import held, in_use

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from cluster_runs import Runs, parent_of
 
-from bench.experiments.executors import choice
-from bench.experiments.executors.choice import Choice, make_executor
+from bench.core.errors import BenchError
+from bench.experiments.executors import make
+from bench.experiments.executors.choice import Choice
+from bench.experiments.executors.make import make_executor
 from bench.experiments.executors.shared_files import Places, missing, tokens
 
 needs_ray = pytest.mark.skipif(
@@ -71,7 +73,7 @@ def test_a_signal_lets_actors_store_their_trainings(runs):
 
 
 def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, refused_text):
-    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(make.importlib.util, "find_spec", lambda name: None)
     places = Places(tmp_path, tmp_path)
     for kind, package in (("ray", "ray"), ("slurm", "submitit")):
         said = refused_text(make_executor, Choice(kind), ("cpu",), 1, tmp_path, places)
@@ -84,7 +86,7 @@ def refused_text():
     """Calls something and gives the text of its BenchError."""
 
     def call(what, *words) -> str:
-        with pytest.raises(choice.BenchError) as caught:
+        with pytest.raises(BenchError) as caught:
             what(*words)
         return str(caught.value)
 
