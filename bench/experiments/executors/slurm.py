@@ -41,6 +41,7 @@ MINUTES = 24 * 60  # time limit of an element, unless --slurm time=MINUTES says 
 SECONDS_BETWEEN_LOOKS = 1.0  # at the events
 SECONDS_BETWEEN_QUEUES = 5.0  # at the queue, one call for all jobs
 SECONDS_OF_KILLING = 5.0  # from the first to the last process of an element that Slurm kills
+KEPT = 3600.0  # seconds that the notes and events of an element stay after its last event
 GRACE = 15.0  # seconds that an element is out of the queue before its events are given up
 
 logger = logging.getLogger("bench")
@@ -146,12 +147,14 @@ class SlurmExecutor:
         self.sent: list[_Sent] = []
 
     def __enter__(self) -> Self:
-        if _queue() is None:
+        queue = _queue()
+        if queue is None:
             raise BenchError(
                 "--executor slurm: squeue gives no answer here. Start the run on a machine from which "
                 "jobs of the cluster are sent."
             )
         self.folder.mkdir(parents=True, exist_ok=True)
+        _sweep(self.folder, queue)
         self.tokens = standing_tokens(self.places)
         return self
 
@@ -320,6 +323,19 @@ def _noted(note: Path) -> dict[str, str] | None:
         return None
     whole = isinstance(found, dict) and {"id", "events"} <= found.keys()
     return found if whole else None
+
+
+def _sweep(folder: Path, queue: dict[str, str]) -> None:
+    """Remove notes of elements that ended an hour ago or more while no command followed them."""
+    for note in folder.glob("*.json"):
+        found = _noted(note)
+        if found is None or found["id"] in queue:
+            continue
+        events = Path(found["events"])
+        last = events.stat() if events.exists() else note.stat()
+        if time.time() - last.st_mtime > KEPT:
+            note.unlink(missing_ok=True)
+            events.unlink(missing_ok=True)
 
 
 def _queue() -> dict[str, str] | None:
