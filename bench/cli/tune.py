@@ -197,8 +197,7 @@ def _finish(plan: Plan, every: list[OneStudy], folder: Path) -> None:
     if names:
         data = ",".join(dict.fromkeys(summary.train for summary in whole if summary.winner))
         options = f"--protocol tuned --tuned {folder} --train {data} --methods {names}"
-        said = " ".join(("Next:", "bench run", options))
-        console.print(said, highlight=False, markup=False, soft_wrap=True)
+        console.print("Next: bench run", options, highlight=False, markup=False, soft_wrap=True)
     if len(whole) < len(summaries) or any(summary.winner is None for summary in summaries):
         raise typer.Exit(1)
 
