@@ -94,7 +94,7 @@ class Scripted(LocalExecutor):
 def searched(monkeypatch, out: Path, executor: Scripted, methods=("tiny",), **changes: Any):
     """The studies of a search whose trials `executor` does."""
     monkeypatch.setattr(
-        "bench.experiments.tuning.search.LocalExecutor", lambda *arguments: executor
+        "bench.experiments.tuning.search.make_executor", lambda *arguments: executor
     )
     return search(
         plan(**changes), methods, ("busi",), options(out), None, lambda one, number, event: None

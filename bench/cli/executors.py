@@ -1,9 +1,12 @@
-"""Options of `bench run` that say where cells run: devices, workers, and the executor."""
+"""Options of `bench run` and `bench tune` that say where trainings run: devices, workers, executor."""
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from bench.cli import options as opt
 from bench.core.errors import BenchError
@@ -15,6 +18,22 @@ MOST_PER_GPU = 8  # workers of --jobs auto on one GPU; each needs a core of its 
 CLUSTER_THREADS = 1  # of a worker of Ray or Slurm, unless --threads says more
 
 GPU_OPTIONS = ("gres", "gpus_per_node", "gpus_per_task", "num_gpus")  # of submitit
+
+Device = Annotated[str, typer.Option(help="auto (every GPU), cpu, mps, cuda, or cuda:0,cuda:1.")]
+Jobs = Annotated[
+    str | None,
+    typer.Option(help="Cells at a time on each device; auto: as many as a GPU's memory holds."),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads of each worker. Default: cores / jobs.")
+]
+Where = Annotated[Kind, typer.Option("--executor", help="Where they run; see docs/executors.md.")]
+Address = Annotated[str | None, typer.Option(help="Of a running Ray cluster, or auto.")]
+RayGpus = Annotated[float | None, typer.Option(help="GPUs of each Ray actor, e.g. 0.25.")]
+Partition = Annotated[str | None, typer.Option("--slurm-partition", help="Partition of Slurm.")]
+Slurm = Annotated[
+    list[str] | None, typer.Option(help="KEY=VALUE: a further option of Slurm; repeatable.")
+]
 
 
 @dataclass(frozen=True)
@@ -28,7 +47,7 @@ class Asked:
     address: str | None = None
     ray_gpus: float | None = None
     partition: str | None = None
-    slurm: tuple[str, ...] = ()
+    slurm: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +134,7 @@ def _ray(asked: Asked, jobs: int | None) -> Workers:
 def _slurm(asked: Asked, jobs: int | None) -> Workers:
     """Array jobs, one cell each; a GPU is asked for by an option of Slurm."""
     found: dict[str, Any] = {} if asked.partition is None else {"partition": asked.partition}
-    for pair in asked.slurm:
+    for pair in asked.slurm or []:
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise BenchError(f"--slurm {pair[:60]!r}: write KEY=VALUE, such as time=600.")

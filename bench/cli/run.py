@@ -7,8 +7,8 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
+from bench.cli import executors as at
 from bench.cli import options as opt
-from bench.cli.executors import Asked, workers
 from bench.cli.options import console
 from bench.cli.progress import Amount, shown
 from bench.cli.stopped import Stopped
@@ -18,7 +18,6 @@ from bench.experiments.attempts import epochs_done
 from bench.experiments.cells import readable_cells
 from bench.experiments.course import Course
 from bench.experiments.estimate import Expectation
-from bench.experiments.executors.choice import Kind
 from bench.experiments.matrices import (
     Matrix,
     Overrides,
@@ -94,27 +93,14 @@ def run(
         str | None, typer.Option(help="NAME or NAME@LOCATION for every cell.")
     ] = None,
     subset: Annotated[opt.Subset | None, typer.Option(help="Foreign test cases.")] = None,
-    device: Annotated[
-        str, typer.Option(help="auto (every GPU), cpu, mps, cuda, or cuda:0,cuda:1.")
-    ] = "auto",
-    jobs: Annotated[
-        str | None,
-        typer.Option(help="Cells at a time on each device; auto: as many as a GPU's memory holds."),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of each worker. Default: cores / jobs.")
-    ] = None,
-    executor: Annotated[
-        Kind, typer.Option(help="Where cells run; see docs/executors.md.")
-    ] = "local",
-    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster, or auto.")] = None,
-    ray_gpus: Annotated[
-        float | None, typer.Option(help="GPUs of each Ray actor, e.g. 0.25.")
-    ] = None,
-    slurm_partition: Annotated[str | None, typer.Option(help="Partition of Slurm.")] = None,
-    slurm: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE: a further option of Slurm; repeatable.")
-    ] = None,
+    device: at.Device = "auto",
+    jobs: at.Jobs = None,
+    threads: at.Threads = None,
+    executor: at.Where = "local",
+    address: at.Address = None,
+    ray_gpus: at.RayGpus = None,
+    slurm_partition: at.Partition = None,
+    slurm: at.Slurm = None,
     precision: Annotated[opt.Precision | None, typer.Option(help="Numerics.")] = None,
     channels_last: Annotated[bool | None, typer.Option(help="Memory layout.")] = None,
     compile_: Annotated[
@@ -185,10 +171,8 @@ def run(
     sources = Sources(chosen, folder, card or [])
     if tuned is not None:
         requests = with_winners(requests, tuned, sources)
-    found = workers(
-        Asked(
-            executor, device, jobs, threads, address, ray_gpus, slurm_partition, tuple(slurm or ())
-        )
+    found = at.workers(
+        at.Asked(executor, device, jobs, threads, address, ray_gpus, slurm_partition, slurm)
     )
     options = RunOptions(out, folder, tuple(card or ()), found.devices, found.threads, found.choice)
     tasks = plan(requests, options, sources)

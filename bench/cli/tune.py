@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from bench.cli import executors as at
 from bench.cli import options as opt
 from bench.cli.options import console
-from bench.cli.run import devices_and_threads
 from bench.cli.stopped import Stopped
 from bench.core.errors import BenchError, faults, unknown_name
 from bench.core.paths import data_root
@@ -70,10 +70,14 @@ def tune(
     tokenizer: Annotated[
         str | None, typer.Option(help="NAME or NAME@LOCATION for every trial.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:0,cuda:1.")] = "auto",
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Trials at a time on each device.")
-    ] = None,
+    device: at.Device = "auto",
+    jobs: at.Jobs = None,
+    threads: at.Threads = None,
+    executor: at.Where = "local",
+    address: at.Address = None,
+    ray_gpus: at.RayGpus = None,
+    slurm_partition: at.Partition = None,
+    slurm: at.Slurm = None,
     precision: Annotated[opt.Precision | None, typer.Option(help="Numerics.")] = None,
     assigned: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE or recipe.NAME=VALUE, for all.")
@@ -110,9 +114,12 @@ def tune(
         space=read_space(space or COMMON),
         storage=None if storage is None else hidden(storage),
     )
-    named, threads = devices_and_threads(device, jobs)
-    opt.require_devices(named)
-    options = RunOptions(out, folder, tuple(card or ()), named, threads)
+    found = at.workers(
+        at.Asked(executor, device, jobs, threads, address, ray_gpus, slurm_partition, slurm)
+    )
+    if found.choice.kind == "local":
+        opt.require_devices(found.devices)
+    options = RunOptions(out, folder, tuple(card or ()), found.devices, found.threads, found.choice)
     console.print(
         f"Search {plan.name}: {chosen.title}. Protocol {rules.name}, seed {seed}, TPE, pruner "
         f"{pruner}. Every study sees {plan.images:,} images: {trials} trials of {budget:,}, and more "

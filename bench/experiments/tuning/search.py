@@ -16,7 +16,8 @@ from bench.core.errors import BenchError
 from bench.experiments import locks
 from bench.experiments.cells import CellRequest
 from bench.experiments.early import refuse_mistakes
-from bench.experiments.executors.local import LocalExecutor
+from bench.experiments.executors.interface import Executor
+from bench.experiments.executors.make import make_executor
 from bench.experiments.identity import Resolution, differences, requested_inputs
 from bench.experiments.lengths import epochs_of_budget, images_per_epoch
 from bench.experiments.messages import Epoch, Event, Failed, Job, Resolved, TrialJob, Tried
@@ -232,7 +233,7 @@ def search(
     """
     sources = Sources(plan.profile, options.data, list(options.cards))
     asked = [_checked(plan, method, dataset, sources) for dataset in datasets for method in methods]
-    folder = options.out / "tuning" / plan.name
+    folder = options.places.results / "tuning" / plan.name  # a cluster's workers see it so
     database = None if storage is None else studies.open_storage(storage)
     begin(folder, plan)
     try:
@@ -240,7 +241,9 @@ def search(
             url = studies.storage_url(folder, storage)
             database = database or studies.open_storage(url)
             every = [_opened(plan, *one, folder, url, database) for one in asked]
-            with LocalExecutor(list(options.devices), options.threads, options.logs) as executor:
+            with make_executor(
+                options.choice, options.devices, options.threads, options.logs, options.places
+            ) as executor:
                 _resolve(executor, every, options)
                 while _round(executor, every, options, tell):
                     for one in every:
@@ -303,7 +306,7 @@ def _opened(
     return OneStudy(plan, request, cases, inputs, own, url, study)
 
 
-def _resolve(executor: LocalExecutor, every: Sequence[OneStudy], options: RunOptions) -> None:
+def _resolve(executor: Executor, every: Sequence[OneStudy], options: RunOptions) -> None:
     """Read every method's recipe and declaration, and build it once; BenchError for a mistake."""
     mistakes: list[str] = []
 
@@ -323,9 +326,7 @@ def _resolve(executor: LocalExecutor, every: Sequence[OneStudy], options: RunOpt
         raise BenchError(f"Nothing was trained. {mistakes[0]}")
 
 
-def _round(
-    executor: LocalExecutor, every: Sequence[OneStudy], options: RunOptions, tell: Tell
-) -> bool:
+def _round(executor: Executor, every: Sequence[OneStudy], options: RunOptions, tell: Tell) -> bool:
     """One round of trials; False where nothing is left to do."""
     work = [(one, trial) for one in every for trial in one.round()]
     epochs: dict[tuple[str, int], int] = {}
@@ -364,7 +365,7 @@ def _job(op: Any, request: CellRequest, cases: int, options: RunOptions) -> Job:
         request=request,
         request_digest=request_digest(request),
         train_cases=cases,
-        data=options.data,
-        cards=options.cards,
+        data=options.places.data,
+        cards=tuple(card.absolute() for card in options.cards),
         plugins=plugin_files(),
     )
