@@ -172,6 +172,10 @@ class Tokenizer(Protocol):
         """Images (N, 3, H, W), nominally in [0, 1] and not clamped; differentiable in `latents`."""
         ...
 
+    def decode_mean(self, latents: "Tensor") -> "Tensor":
+        """The mean channel of `decode`, (N, 1, H, W); differentiable in `latents`."""
+        ...
+
     def encode_tokens(self, images: "Tensor") -> "Tensor":
         """Code indices int64 (N, H/f, W/f); ValueError for a continuous tokenizer."""
         ...

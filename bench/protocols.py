@@ -69,7 +69,12 @@ class Protocol(Frozen):
 
 
 class Profile(Frozen):
-    """The size of the work: pictures, lengths, numerics and the tokenizers that play each role."""
+    """The size of the work: pictures, lengths, numerics and the tokenizers that play each role.
+
+    tokenizer_weights: "bf16" rounds the weights of frozen tokenizers to bfloat16, once, for all that
+    runs in precision bf16; stored latents are computed with the full ones. "fp32" leaves the rounding
+    to autocast, at every call.
+    """
 
     name: FileName
     title: str
@@ -80,6 +85,7 @@ class Profile(Frozen):
     train_cases: int = Field(0, ge=0)  # of each phantom dataset
     test_cases: int = Field(0, ge=0)
     precision: Literal["fp32", "bf16"]
+    tokenizer_weights: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool
     compile: bool = False
     tf32: TF32 = "convolution"  # what a GPU computes in TF32 where float32 is asked for
@@ -88,6 +94,11 @@ class Profile(Frozen):
     tokenizers: dict[Literal["continuous", "discrete"], str]
     preset: Literal["light", "minimal"] | None = None  # which of a method's own presets applies
     recipe: dict[str, Any] = {}  # changes to every recipe
+
+    @property
+    def rounds_tokenizers(self) -> bool:
+        """Whether tokenizers compute with weights rounded to bfloat16."""
+        return self.precision == "bf16" and self.tokenizer_weights == "bf16"
 
 
 Model = TypeVar("Model", Protocol, Profile)

@@ -5,6 +5,12 @@ scales, and three MLFC modules let the four skip connections see each other. As 
 code, the skip path ends in a second batch norm (its attribute there is named as if it were a
 squeeze-and-excitation) and one decoder block expands 34-fold where all others expand 3-fold.
 
+Maps of several scales are mixed by 1x1 convolutions, which commute with nearest-neighbour
+enlargement. Upstream enlarges all of them to full size, stacks them, and convolves: up to 21,760
+channels at 56 px, copied several times: most of its time goes there. Here each is mixed at its own
+size and the sum is enlarged: the same values up to rounding, from the same parameters, for 23.5
+instead of 43.0 GMACs per image of 224 px, in two fifths of the time on a CPU.
+
 Upstream: kiharalab/ACC-UNet@d2bbae4 (GPL-3.0), read for facts only; the code here is our own.
 """
 
@@ -16,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.contracts import BuildContext, MethodSpec, Settings, SizeRule
-from methods.layers.blocks import UpConcat, conv_leaky
+from methods.layers.blocks import ConvUnit, UpConcat, conv_leaky
 from methods.layers.recipes import ACC_UNET, ACC_UNET_ORIGINAL
 
 
@@ -26,12 +32,23 @@ class AccUNetSettings(Settings):
     base_channels: int = Field(32, ge=8)
 
 
-def interleave(maps: Sequence[Tensor]) -> Tensor:
-    """n maps (N, C, H, W) to (N, C n, H, W): the n versions of a channel lie side by side.
+def double(x: Tensor | None) -> Tensor | float:
+    """x at twice its resolution, nearest; 0 for None."""
+    return 0.0 if x is None else F.interpolate(x, scale_factor=2)
 
-    Upstream's order; any fixed order trains alike, but only this one takes upstream's weights.
+
+def versions(conv: nn.Conv2d, count: int) -> list[Tensor]:
+    """The kernels (O, C, 1, 1), one per version, of a 1x1 convolution over `count` versions of C
+    channels: upstream lets the versions of a channel lie side by side, and so do its weights.
     """
-    return torch.stack(list(maps), dim=2).flatten(1, 2)
+    return list(conv.weight.unflatten(1, (-1, count)).unbind(2))
+
+
+def after_conv(unit: ConvUnit, mixed: Tensor) -> Tensor:
+    """What follows the convolution of a unit."""
+    for layer in list(unit)[1:]:
+        mixed = layer(mixed)
+    return mixed
 
 
 class SqueezeExcite(nn.Module):
@@ -57,6 +74,15 @@ class ConvExcite(nn.Sequential):
             conv_leaky(in_channels, out_channels, kernel=1), SqueezeExcite(out_channels)
         )
 
+    @property
+    def conv(self) -> nn.Conv2d:
+        """The 1x1 convolution."""
+        return self[0][0]
+
+    def after(self, mixed: Tensor) -> Tensor:
+        """What follows the convolution, for one that was done in parts."""
+        return self[1](after_conv(self[0], mixed))
+
 
 class Aggregate(nn.Module):
     """x beside its average- and max-pooled versions at scales 2 .. 2^(k-1), mixed by a 1x1 unit.
@@ -66,13 +92,25 @@ class Aggregate(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, k: int):
         super().__init__()
-        self.scales = [2**i for i in range(1, k)]
+        self.k = k
         self.mix = conv_leaky((2 * k - 1) * in_channels, out_channels, kernel=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        means = [F.interpolate(F.avg_pool2d(x, s), scale_factor=s) for s in self.scales]
-        peaks = [F.interpolate(F.max_pool2d(x, s), scale_factor=s) for s in self.scales]
-        return self.mix(interleave([x, *means, *peaks]))
+        conv = self.mix[0]
+        kernels = versions(conv, 2 * self.k - 1)
+        mixed = F.conv2d(x, kernels[0], conv.bias) + double(self._pooled(x, x, kernels, 1))
+        return after_conv(self.mix, mixed)
+
+    def _pooled(
+        self, means: Tensor, peaks: Tensor, kernels: list[Tensor], level: int
+    ) -> Tensor | None:
+        """The mixture of the levels from this one down, at this one's size."""
+        if level == self.k:
+            return None
+        means, peaks = F.avg_pool2d(means, 2), F.max_pool2d(peaks, 2)
+        kernel = torch.cat([kernels[level], kernels[self.k - 1 + level]], 1)
+        mixed = F.conv2d(torch.cat([means, peaks], 1), kernel)
+        return mixed + double(self._pooled(means, peaks, kernels, level + 1))
 
 
 class HancBlock(nn.Module):
@@ -114,13 +152,6 @@ class ResPath(nn.Module):
         return self.last_norm(F.leaky_relu(self.sum_norm(x)))
 
 
-def at_scale(x: Tensor, steps: int) -> Tensor:
-    """x at 2^steps times its resolution: nearest doubling, or repeated 2x2 mean for steps < 0."""
-    for _ in range(abs(steps)):
-        x = F.interpolate(x, scale_factor=2) if steps > 0 else F.avg_pool2d(x, 2)
-    return x
-
-
 class MultiLevelCompilation(nn.Module):
     """MLFC: every level of the skip connections is enriched by all the others.
 
@@ -140,10 +171,27 @@ class MultiLevelCompilation(nn.Module):
         return [self._level(i, levels) for i in range(len(levels))]
 
     def _level(self, i: int, levels: list[Tensor]) -> Tensor:
-        everything = torch.cat([at_scale(x, j - i) for j, x in enumerate(levels)], dim=1)
-        gathered = F.leaky_relu(self.gather_norms[i](self.gathers[i](everything)))
-        merged = self.merges[i](interleave([gathered, levels[i]])) + levels[i]
+        gathered = F.leaky_relu(self.gather_norms[i](self._gathered(i, levels)))
+        merge = self.merges[i]
+        new, old = versions(merge.conv, 2)
+        mixed = F.conv2d(gathered, new, merge.conv.bias) + F.conv2d(levels[i], old)
+        merged = merge.after(mixed) + levels[i]
         return self.excites[i](F.leaky_relu(self.merge_norms[i](merged)))
+
+    def _gathered(self, i: int, levels: list[Tensor]) -> Tensor:
+        """All levels brought to level i's size, by 2x2 means or nearest doubling, and mixed."""
+        gather = self.gathers[i]
+        kernels = gather.conv.weight.split([x.shape[1] for x in levels], dim=1)
+        below = None
+        for j in range(len(levels) - 1, i, -1):
+            below = F.conv2d(levels[j], kernels[j]) + double(below)
+        mixed = F.conv2d(levels[i], kernels[i], gather.conv.bias) + double(below)
+        for j in range(i):
+            pooled = levels[j]
+            for _ in range(i - j):
+                pooled = F.avg_pool2d(pooled, 2)
+            mixed = mixed + F.conv2d(pooled, kernels[j])
+        return gather.after(mixed)
 
 
 class DecoderLevel(nn.Module):

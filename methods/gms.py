@@ -183,9 +183,8 @@ class GMS(Method):
             errors = [F.mse_loss(outputs[name].float(), target) for name in self.supervised]
             parts["latent"] = torch.stack(errors).sum()
         if "seg" in self.settings.loss:
-            dices = [
-                soft_dice_loss(self.decode(outputs[name]), batch.masks) for name in self.supervised
-            ]
+            decoded = self._decoded([outputs[name] for name in self.supervised])
+            dices = [soft_dice_loss(probs, batch.masks) for probs in decoded]
             parts["image"] = torch.stack(dices).sum()
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
@@ -206,7 +205,15 @@ class GMS(Method):
 
         The clamp also zeroes the gradient of saturated pixels, as in the released code.
         """
-        return self.tokenizer.decode(latents).float().mean(1, keepdim=True).clamp(0, 1)
+        return self.tokenizer.decode_mean(latents).float().clamp(0, 1)
+
+    def _decoded(self, latents: list[Tensor]) -> list[Tensor]:
+        """`decode` of each: in one call on a GPU, where it takes a third of the kernels; one after
+        the other on a CPU, where one call is no faster and moves through memory three times as far.
+        """
+        if latents[0].is_cuda:
+            return list(self.decode(torch.cat(latents)).chunk(len(latents)))
+        return [self.decode(one) for one in latents]
 
     def predict_latents(self, image_latents: Tensor) -> Tensor:
         """Probabilities (N, 1, H, W) from the latents of the images."""

@@ -4,6 +4,35 @@ import torch
 from diffusers import AutoencoderKL, VQModel
 from torch import Tensor, nn
 
+from bench.tokenizers.base import FrozenTokenizer
+from bench.tokenizers.builtin import SD_VAE_CONFIG
+
+SMALL_KL = SD_VAE_CONFIG | {
+    "block_out_channels": (8, 8, 16, 16),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+}
+SMALL_VQ = {
+    "_class_name": "VQModel",
+    "block_out_channels": (8, 8, 16, 16),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "latent_channels": 4,
+    "num_vq_embeddings": 32,
+    "vq_embed_dim": 4,
+    "norm_num_groups": 4,
+    "scaling_factor": 1.5,
+}
+SMALL_TINY = {
+    "_class_name": "AutoencoderTiny",
+    "encoder_block_out_channels": (8,) * 4,
+    "decoder_block_out_channels": (8,) * 4,
+    "num_encoder_blocks": (0, 1, 1, 1),
+    "num_decoder_blocks": (1, 1, 1, 0),
+    "scaling_factor": 0.7,
+}
+"""Configurations of diffusers' classes, as the built-in tokenizers are and at reduced width."""
+
 
 class UntrainedKL(nn.Module):
     """A continuous tokenizer: diffusers' AutoencoderKL with random weights."""
@@ -33,6 +62,8 @@ class UntrainedKL(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         return (self.model.decode(latents / self.scale).sample + 1) / 2
+
+    decode_mean = FrozenTokenizer.decode_mean
 
 
 class UntrainedVQ(nn.Module):

@@ -28,6 +28,7 @@ from bench.experiments.resolve import full_recipe, resolve
 from bench.experiments.sources import Sources
 from bench.experiments.stopping import stoppable
 from bench.method import Method
+from bench.tokenizers.half import HalfTokenizer
 from bench.training import trainer
 from bench.training.build import load_tokenizer, parameter_counts
 from bench.training.checkpoints import save_tensors
@@ -52,6 +53,8 @@ def built(
 ) -> tuple[Method, Tokenizer | None]:
     """(the request's method, its tokenizer) on the engine's device, initialised from its seed."""
     tokenizer = load_tokenizer(spec, request.tokenizer, request.profile.tokenizers)
+    if tokenizer is not None and request.profile.rounds_tokenizers:
+        tokenizer = HalfTokenizer(tokenizer)
     context = BuildContext(resolution.network_size, tokenizer, load_weights)
     method = build(spec, settings, resolution.recipe, context, request.seed, engine)
     return method, tokenizer
@@ -256,6 +259,7 @@ class CellContext:
             "device_class": "CPU" if self.engine.device.type == "cpu" else "GPU",
             "split": {"scheme": split.scheme, "seed": split.seed} | sides | self._origin(split),
             "precision": self.engine.precision,
+            "tokenizer_weights": self._tokenizer_weights(),
             "tf32": self.engine.tf32_operations,
             "deterministic": self.engine.deterministic,
             "cudnn_benchmark": False,  # as `Engine.numerics` sets it
@@ -265,6 +269,12 @@ class CellContext:
             "threads": torch.get_num_threads(),
             "latent_cache": None if latents is None else latents.counts(),
         }
+
+    def _tokenizer_weights(self) -> str | None:
+        """The type that the tokenizer's weights have when the method runs; None without one."""
+        if self.tokenizer is None:
+            return None
+        return "bf16" if self.request.profile.rounds_tokenizers else "fp32"
 
     def _own_length(self, cases: int) -> dict[str, int | None] | None:
         """The recipe's own length where a profile or budget gave it another and kept its shape."""

@@ -143,7 +143,10 @@ def _tokenizer_digest(key: TokenizerKey | None, request: CellRequest) -> str:
         return ""
     spec, location = chosen_tokenizer(key.default_role, request.tokenizer, request.profile)
     architecture = spec.config if spec.config else {}
-    return digest([spec.weights_hash(location), tokenizer_code(spec.source_file), architecture])
+    # Weights count as rounded only where they are: a profile may ask for it and compute in fp32.
+    rounded = ["bf16"] if request.profile.rounds_tokenizers else []
+    code = tokenizer_code(spec.source_file)
+    return digest([spec.weights_hash(location), code, architecture, *rounded])
 
 
 def tokenizer_key(spec: MethodSpec, request: CellRequest) -> TokenizerKey | None:

@@ -31,7 +31,10 @@ def _recipe(record: CellRecord) -> dict[str, Any]:
 
 def _tokenizer(record: CellRecord) -> dict[str, Any]:
     key = record.key.tokenizer
-    return {"weights": key.weights_hash[:8]} if key else {}
+    if key is None:
+        return {}
+    rounded = record.provenance.get("tokenizer_weights") == "bf16"
+    return {"weights": key.weights_hash[:8] + (" in bf16" if rounded else "")}
 
 
 def _numerics(record: CellRecord) -> dict[str, Any]:

@@ -29,6 +29,16 @@ class FrozenTokenizer(nn.Module, ABC):
         """Does nothing: a method that contains a tokenizer may call train() on all it holds."""
         return self
 
+    def restructure(self) -> None:
+        """Put layers into forms that cost less and decode alike up to rounding, where there are any.
+
+        Called once, after the weights are in; a tokenizer that is only counted is left as published.
+        """
+
+    def to_bfloat16(self) -> None:
+        """Round the weights to bfloat16; what must stay exact, such as a codebook, is left."""
+        self.to(torch.bfloat16)
+
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
         """Scaled latents float32 (N, C, H/f, W/f) of images (N, 3, H, W) in [0, 1]."""
@@ -36,6 +46,10 @@ class FrozenTokenizer(nn.Module, ABC):
     @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
         """Images float32 (N, 3, H, W), nominally in [0, 1]; differentiable in `latents`."""
+
+    def decode_mean(self, latents: Tensor) -> Tensor:
+        """The mean channel of `decode`, (N, 1, H, W)."""
+        return self.decode(latents).mean(1, keepdim=True)
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(mean, standard deviation) of the latents, scaled as `encode`'s."""

@@ -34,7 +34,10 @@ def load_diffusers(
     model = _build(spec, config, files)
     if weights:
         _fill(model, first_stage(read_tensors(files[-1]), config), files[-1])
-    return WRAPPERS[config["_class_name"]](model)
+    tokenizer = WRAPPERS[config["_class_name"]](model)
+    if weights:
+        tokenizer.restructure()
+    return tokenizer
 
 
 def _config(

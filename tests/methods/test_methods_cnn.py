@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,7 +15,6 @@ from bench.training.build import build_method
 from bench.training.losses import get_loss
 from bench.training.schedule import learning_rate
 from methods import acc_unet, dsu, ege_unet, mixstyle, multiresunet, nnunet, unet
-from methods.acc_unet import at_scale, interleave
 from methods.dsu import DistributionUncertainty
 from methods.ege_unet import HadamardAttention
 from methods.layers.recipes import ACC_UNET
@@ -51,7 +51,7 @@ def count(module: nn.Module) -> int:
     [
         (unet.SPEC, 14_751_873, 78, 22.646),
         (multiresunet.SPEC, 7_251_322, 292, 12.001),
-        (acc_unet.SPEC, 16_771_245, 918, 42.964),
+        (acc_unet.SPEC, 16_771_245, 918, 23.451),  # 42.964 as released, see below
         (nnunet.SPEC, 20_619_658, 108, 10.913),
         (ege_unet.SPEC, 53_374, 314, 0.055201),
         # By default without the backbone's frozen batch norms: 53 x 2 tensors.
@@ -124,17 +124,62 @@ def test_multiresunet_normalises_its_single_logit():
     assert float(logits.detach().std(correction=0)) == pytest.approx(1, abs=1e-2)
 
 
-def test_interleaving_keeps_the_versions_of_a_channel_together():
-    first, second = torch.tensor([1.0, 2.0]), torch.tensor([10.0, 20.0])
-    mixed = interleave([first.view(1, 2, 1, 1), second.view(1, 2, 1, 1)])
-    assert mixed.flatten().tolist() == [1, 10, 2, 20]
+class AsReleased:
+    """ACC-UNet's mixtures of scales in the released form: enlarge, stack, convolve."""
+
+    @staticmethod
+    def stacked(maps: list[torch.Tensor]) -> torch.Tensor:
+        """The versions of a channel lie side by side."""
+        return torch.stack(maps, dim=2).flatten(1, 2)
+
+    @staticmethod
+    def aggregate(self, x):
+        scales = [2**i for i in range(1, self.k)]
+        means = [F.interpolate(F.avg_pool2d(x, s), scale_factor=s) for s in scales]
+        peaks = [F.interpolate(F.max_pool2d(x, s), scale_factor=s) for s in scales]
+        return self.mix(AsReleased.stacked([x, *means, *peaks]))
+
+    @staticmethod
+    def level(self, i, levels):
+        sized = []
+        for j, x in enumerate(levels):
+            for _ in range(abs(j - i)):
+                x = F.interpolate(x, scale_factor=2) if j > i else F.avg_pool2d(x, 2)
+            sized.append(x)
+        gathered = F.leaky_relu(self.gather_norms[i](self.gathers[i](torch.cat(sized, 1))))
+        merged = self.merges[i](AsReleased.stacked([gathered, levels[i]])) + levels[i]
+        return self.excites[i](F.leaky_relu(self.merge_norms[i](merged)))
 
 
-def test_levels_are_brought_to_scale_by_nearest_doubling_and_by_means():
-    x = torch.tensor([[1.0, 3.0], [5.0, 7.0]]).view(1, 1, 2, 2)
-    assert at_scale(x, 1)[0, 0, 0].tolist() == [1, 1, 3, 3]
-    assert at_scale(x, -1).item() == 4
-    assert at_scale(x, 0) is x
+@pytest.fixture
+def as_released(monkeypatch):
+    monkeypatch.setattr(acc_unet.Aggregate, "forward", AsReleased.aggregate)
+    monkeypatch.setattr(acc_unet.MultiLevelCompilation, "_level", AsReleased.level)
+
+
+def acc_unet_run() -> tuple[torch.Tensor, torch.Tensor]:
+    """(logits, gradient of all parameters) of one training step in float64."""
+    network = small(acc_unet.SPEC).double().train()
+    generator = torch.Generator().manual_seed(1)
+    logits = network(torch.rand(2, 3, 48, 48, generator=generator, dtype=torch.float64))
+    logits.square().mean().backward()
+    return logits.detach(), torch.cat([p.grad.flatten() for p in network.parameters()])
+
+
+def test_acc_unet_equals_the_released_form(request):
+    logits, gradient = acc_unet_run()
+    request.getfixturevalue("as_released")
+    released, slope = acc_unet_run()
+    assert float((logits - released).abs().max() / released.abs().max()) < 1e-11
+    assert float((gradient - slope).abs().max() / slope.abs().max()) < 1e-9
+
+
+def test_acc_unet_in_the_released_form_has_the_released_operations(as_released):
+    with torch.device("meta"):
+        network, images = built(acc_unet.SPEC).eval(), torch.zeros(1, 3, 224, 224)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(images)
+    assert float(f"{counter.get_total_flops() / 2e9:.5g}") == 42.964
 
 
 def test_one_acc_unet_block_expands_34_fold():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from generative_doubles import SMALL_KL, SMALL_TINY, SMALL_VQ
 from safetensors.torch import load_file, save_file
 
 from bench.core.errors import BenchError
@@ -18,7 +19,6 @@ from bench.tokenizers import builtin
 from bench.tokenizers.builtin import (
     ANY_DIFFUSERS,
     SD_VAE,
-    SD_VAE_CONFIG,
     TAESD,
     TINY_KL_SPEC,
     TINY_VQ_SPEC,
@@ -27,30 +27,6 @@ from bench.tokenizers.builtin import (
 from bench.tokenizers.loading import first_stage
 from bench.tokenizers.spec import WEIGHTS
 
-SMALL_KL = SD_VAE_CONFIG | {
-    "block_out_channels": (8, 8, 16, 16),
-    "layers_per_block": 1,
-    "norm_num_groups": 4,
-}
-SMALL_VQ = {
-    "_class_name": "VQModel",
-    "block_out_channels": (8, 8, 16, 16),
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "latent_channels": 4,
-    "num_vq_embeddings": 32,
-    "vq_embed_dim": 4,
-    "norm_num_groups": 4,
-    "scaling_factor": 1.5,
-}
-SMALL_TINY = {
-    "_class_name": "AutoencoderTiny",
-    "encoder_block_out_channels": (8,) * 4,
-    "decoder_block_out_channels": (8,) * 4,
-    "num_encoder_blocks": (0, 1, 1, 1),
-    "num_decoder_blocks": (1, 1, 1, 0),
-    "scaling_factor": 0.7,
-}
 SMALL_SD_VAE = replace(SD_VAE, config=SMALL_KL)
 
 

@@ -132,6 +132,8 @@ def device_class(record: CellRecord) -> str:
 
 def _precision(record: CellRecord) -> str:
     precision = record.provenance.get("precision") or UNKNOWN
+    if record.provenance.get("tokenizer_weights") == "bf16":
+        return f"{precision} (tokenizer's weights rounded to bf16)"
     where = record.provenance.get("tf32") or () if precision == "fp32" else ()
     return precision + (f" (TF32 in {' and '.join(where)})" if where else "")
 
