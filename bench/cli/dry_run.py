@@ -7,7 +7,7 @@ from rich.markup import escape
 from bench.cli.options import console, counted
 from bench.experiments.cells import readable_cells
 from bench.experiments.course import duration
-from bench.experiments.estimate import Expectation, Guess, disk, epochs_left
+from bench.experiments.estimate import Expectation, Guess, disk, epochs_left, measured
 from bench.experiments.runner import RunOptions, Task, settle, time_epochs
 from bench.experiments.sources import Sources
 
@@ -69,10 +69,15 @@ def _size_and_length(task: Task) -> list[str]:
 
 
 def _print_times(tasks: list[Task], options: RunOptions, sources: Sources) -> None:
-    """Time of each cell to train, from stored cells of its kind, else from a few timed steps."""
+    """Time of each cell to train, from stored cells of its kind, else from what `bench measure`
+    stored, else from a few timed steps."""
     todo = list({task.id: task for task in tasks if task.state == "train"}.values())
     known = Expectation(sources, readable_cells(options.cells), options.devices[0])
-    guesses = {task.id: known.training(task) for task in todo}
+    page, device = options.out / "efficiency", options.devices[0]
+    guesses = {
+        task.id: known.training(task) or measured(task, known.images(task), page, device)
+        for task in todo
+    }
     rest = [task for task in todo if guesses[task.id] is None]
     if options.choice.kind != "local":
         rest = []  # steps on this machine say nothing of the cluster's

@@ -6,20 +6,28 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bench.conformance.describe import IMAGE_SIDE
+from bench.conformance.matrix_time import paper_matrix
 from bench.core.devices import device_name
 from bench.core.files import write_json, write_text
 from bench.core.provenance import environment, now
 from bench.recipes import SHARED
-from bench.registry import plugin_files, require_method
+from bench.registry import get_method, plugin_files, require_method
 
 SECONDS = 10.0  # budget of each of a method's three measurements, after warm-up
 TIMEOUT = 1800.0  # seconds for one method
+
+FORMS = {
+    "released": "form released: the tokenizer as published, images and masks encoded in every step, fp32",
+    "project": "form project: the decoder restructured, latents stored before the step",
+}
+"""Forms in which a method on a tokenizer is measured -> what a footnote says of them."""
 
 COLUMNS: dict[str, tuple[str, float, int]] = {
     "trainable_params": ("trainable, M", 1e-6, 3),
@@ -44,15 +52,16 @@ def measure_methods(
     timeout: float = TIMEOUT,
     on_row: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> pd.DataFrame:
-    """One row per method, each measured in its own process, one after another.
+    """One row per method, each measured in its own process, one after another; two rows for a method
+    on a tokenizer, in the forms of `FORMS`.
 
-    Columns: method, title, the keys of `COLUMNS` in their units (counts, 1e9 multiply-accumulates,
+    Columns: method, form ("" for methods without a tokenizer), title, the keys of `COLUMNS` in their units (counts, 1e9 multiply-accumulates,
     ms, images/s, bytes), network_side (px), inference ("predict", or one "predict_step" of it),
     baseline_memory_bytes (of the process before the method is built), device, threads, precision,
     train_batch (images of a training step), remarks. Parameters, time and memory include the paper
-    profile's tokenizer. Latency is a median after warm-up; a training step encodes, runs forward,
-    backward and the shared recipe's optimizer. Weights are random. On a CPU, peak memory is the
-    process's; on a GPU, torch's.
+    profile's tokenizer. Latency is a median after warm-up; a training step runs forward, backward
+    and the shared recipe's optimizer, in the memory layout of the paper profile. Weights are random.
+    On a CPU, peak memory is the process's; on a GPU, torch's.
     seconds: budget of each measurement. A method that fails, runs out of memory or exceeds
     `timeout` keeps its row, with the reason in `remarks`.
     Raises BenchError for an unknown name, before anything is measured.
@@ -70,9 +79,10 @@ def measure_methods(
     }
     rows = []
     for name in wanted:
-        row = _one(job | {"method": name}, timeout)
-        rows.append(row)
-        on_row(row)
+        for form in FORMS if get_method(name).tokenizer else ("",):
+            row = _one(job | {"method": name, "form": form}, timeout)
+            rows.append(row)
+            on_row(row)
     return pd.DataFrame(rows)
 
 
@@ -80,11 +90,11 @@ def _one(job: dict[str, Any], timeout: float) -> dict[str, Any]:
     measured = _in_own_process(job, timeout)
     remarks = measured.pop("remarks")
     columns = dict.fromkeys(("title", *COLUMNS, "network_side", "inference"))
-    head = {"method": job["method"], **columns, "baseline_memory_bytes": None}
+    head = {"method": job["method"], "form": job["form"], **columns, "baseline_memory_bytes": None}
     tail = {
         "device": job["device"],
         "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
-        "precision": job["precision"],
+        "precision": "fp32" if job["form"] == "released" else job["precision"],
         "train_batch": job["train_batch"],
         "remarks": "; ".join(remarks),
     }
@@ -132,12 +142,14 @@ def _how_it_failed(code: int, output: str) -> str:
 def write_efficiency(frame: pd.DataFrame, folder: Path) -> list[Path]:
     """Write the page into `folder` as Markdown, CSV, provenance (JSON) and a figure (PNG, PDF).
 
-    Files are named after the device and each appears whole; returns their paths.
+    Files are named after the device and each appears whole; returns their paths. `bench run
+    --estimate` reads the CSV of its results folder.
     """
     stem = "efficiency-" + str(frame["device"].iloc[0]).replace(":", "")
     write_text(folder / f"{stem}.md", to_markdown(frame))
     write_text(folder / f"{stem}.csv", frame.to_csv(index=False))
-    write_json(folder / f"{stem}.json", environment() | {"measured": now()} | _conditions(frame))
+    facts = _conditions(frame) | {"paper_matrix": asdict(paper_matrix(frame))}
+    write_json(folder / f"{stem}.json", environment() | {"measured": now()} | facts)
     written = [folder / f"{stem}.{kind}" for kind in ("md", "csv", "json")]
     return [*written, *_draw(frame, folder, stem)]
 
@@ -153,7 +165,7 @@ def row_in_words(row: dict[str, Any]) -> str:
 
 
 def _conditions(frame: pd.DataFrame) -> dict[str, Any]:
-    first = frame.iloc[0]
+    first = frame[frame["form"] != "released"].iloc[0]
     return {
         "device": str(first["device"]),
         "device_name": device_name(str(first["device"])),
@@ -179,16 +191,17 @@ def to_markdown(frame: pd.DataFrame) -> str:
         f"Device: {where['device_name']}, {where['threads']} threads, {where['precision']}. "
         "Weights are random. Counts, times and memory include frozen parts (the tokenizer of "
         "the method's authors). Latency: median after warm-up. Training: steps of "
-        f"{where['train_batch']} images; methods on latents encode images and masks in every step."
+        f"{where['train_batch']} images."
     )
-    lines += ["", conditions]
+    lines += ["", conditions, "", paper_matrix(frame).words]
     lines += [f"\n[{number}] {text}" for number, text in enumerate(footnotes, start=1)]
     return "\n".join(lines) + "\n"
 
 
 def _footnote(row: dict[Any, Any]) -> str:
     """What a reader must know of this row: partial inference, another size, missing numbers."""
-    said = [str(row["remarks"])] if row["remarks"] else []
+    said = [FORMS[row["form"]]] if row["form"] else []
+    said += [str(row["remarks"])] if row["remarks"] else []
     if row["inference"] == "predict_step":
         said.append("GMACs and latency are of one step of several that a prediction takes")
     side = row["network_side"]
@@ -198,7 +211,8 @@ def _footnote(row: dict[Any, Any]) -> str:
 
 
 def _label(row: dict[Any, Any]) -> str:
-    return str(row["method"] if pd.isna(row["title"]) else row["title"])
+    title = str(row["method"] if pd.isna(row["title"]) else row["title"])
+    return f"{title}, as released" if row["form"] == "released" else title
 
 
 def _cell(value: Any, factor: float, decimals: int) -> str:

@@ -25,6 +25,7 @@ from bench.method import Method
 from bench.protocols import get_profile
 from bench.recipes import SHARED
 from bench.registry import get_method, use_plugin_files
+from bench.tokenizers.half import HalfTokenizer
 from bench.training.build import build_method, load_tokenizer
 from bench.training.engine import Engine, wait_for
 from bench.training.optimizer import make_optimizer
@@ -35,8 +36,8 @@ REPEATS = 30  # at most; fewer where the time budget ends
 def measure(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> None:
     """Report the row of one method after each stage; see `bench.conformance.measure`.
 
-    job: method, device, precision, side (px), train_batch, seconds (budget of each measurement),
-    plugins.
+    job: method, form (see `bench.conformance.measure.FORMS`), device, precision, side (px),
+    train_batch, seconds (budget of each measurement), plugins.
     """
     use_plugin_files(Path(file) for file in job["plugins"])
     facts = describe_method(job["method"])
@@ -48,10 +49,13 @@ def measure(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> No
         "inference": facts.inference,
         "remarks": [],
     }
-    engine = Engine(torch.device(job["device"]), job["precision"])
+    released = job["form"] == "released"
+    precision = "fp32" if released else job["precision"]
+    layout = get_profile("paper").channels_last and not released
+    engine = Engine(torch.device(job["device"]), precision, layout)
     row["baseline_memory_bytes"] = peak_bytes(engine.device)
     torch.manual_seed(0)
-    method, tokenizer, side = _build(job["method"], job["side"], engine)
+    method, tokenizer, side = _build(job["method"], job["side"], engine, released)
     row["network_side"] = side
     report(row)
 
@@ -68,7 +72,9 @@ def measure(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> No
     _try(
         row,
         "train_images_per_second",
-        lambda: size / _step_seconds(method, tokenizer, side, size, engine, job["seconds"]),
+        lambda: (
+            size / _step_seconds(method, tokenizer, side, size, engine, job["seconds"], released)
+        ),
     )
     row["train_memory_bytes"] = peak_bytes(engine.device)
     report(row)
@@ -83,11 +89,16 @@ def _try(row: dict[str, Any], name: str, action: Callable[[], float]) -> None:
         row["remarks"].append(f"{name}: out of memory ({str(error).splitlines()[0][:120]})")
 
 
-def _build(name: str, side: int, engine: Engine) -> tuple[Method, Tokenizer | None, int]:
-    spec = get_method(name)
+def _build(
+    name: str, side: int, engine: Engine, released: bool
+) -> tuple[Method, Tokenizer | None, int]:
+    spec, profile = get_method(name), get_profile("paper")
     side = spec.size.fit(side)
-    roles = get_profile("paper").tokenizers
-    tokenizer = load_tokenizer(spec, spec.reference_tokenizer, roles, weights=False)
+    tokenizer = load_tokenizer(spec, spec.reference_tokenizer, profile.tokenizers, weights=False)
+    if tokenizer is not None and not released:
+        tokenizer.restructure()
+        used = profile.model_copy(update={"precision": engine.precision})
+        tokenizer = HalfTokenizer(tokenizer) if used.rounds_tokenizers else tokenizer
     context = BuildContext(side, tokenizer, load_weights=False)
     method = build_method(spec, spec.settings(), context, spec.recipe)
     if tokenizer is not None:
@@ -97,7 +108,7 @@ def _build(name: str, side: int, engine: Engine) -> tuple[Method, Tokenizer | No
 
 def _latency(method: Method, side: int, size: int, engine: Engine, budget: float) -> float:
     """Median seconds of one inference on `size` images."""
-    images = torch.rand(size, 3, side, side, device=engine.device)
+    images = engine.place(torch.rand(size, 3, side, side))
     method.eval()
 
     def once() -> None:
@@ -114,10 +125,11 @@ def _step_seconds(
     size: int,
     engine: Engine,
     budget: float,
+    encoding: bool,
 ) -> float:
-    """Median seconds of a training step on `size` images: encode, forward, backward, optimizer.
+    """Median seconds of a training step on `size` images: forward, backward, optimizer.
 
-    Latents are encoded in each step, as they are for continuously augmented images.
+    encoding: whether each step encodes its latents; else they are there before.
     """
     method.train()
     optimizer = make_optimizer(method, SHARED)
@@ -125,9 +137,15 @@ def _step_seconds(
     masks = torch.zeros(size, 1, side, side, device=engine.device)
     masks[..., : side // 4, : side // 4] = 1
 
+    images = engine.place(images)
+    stored = _batch(images, masks, tokenizer, method.latent_inputs)
+
     def once() -> None:
         with engine.autocast():
-            parts = method.loss(_batch(images, masks, tokenizer, method.latent_inputs))
+            batch = stored
+            if encoding:
+                batch = _batch(images, masks, tokenizer, method.latent_inputs)
+            parts = method.loss(batch)
         optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
         optimizer.step()

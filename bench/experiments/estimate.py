@@ -1,5 +1,6 @@
 """What a run will take, before it starts: disk from the resolved cells, time from stored ones."""
 
+import csv
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,3 +100,23 @@ def epochs_left(task: Task) -> int:
     """Epochs that a resolved task still trains."""
     assert task.resolution is not None
     return max(0, task.resolution.recipe.epochs - task.resume)
+
+
+def measured(task: Task, images: int, folder: Path, device: str) -> Guess | None:
+    """The time of a resolved task that shows so many images, by the efficiency page that `bench
+    measure` left in `folder` for this device; None where it has no row of the task's method,
+    network size and precision. Validation is not included.
+    """
+    assert task.resolution is not None
+    file = folder / f"efficiency-{device.replace(':', '')}.csv"
+    if not file.is_file():
+        return None
+    side = task.resolution.network_size
+    wanted = (task.request.method, task.request.profile.precision)
+    with file.open(newline="") as text:
+        for row in csv.DictReader(text):
+            rate = row.get("train_images_per_second")
+            same = (row["method"], row["precision"]) == wanted and row.get("form") != "released"
+            if same and rate and float(row["network_side"]) == side:
+                return Guess(images / float(rate), "bench measure, no validation")
+    return None

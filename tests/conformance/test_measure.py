@@ -8,11 +8,16 @@ import pytest
 from bench import registry
 from bench.conformance import measure as efficiency
 from bench.conformance.measure import measure_methods, to_markdown, write_efficiency
+from bench.conformance.matrix_time import _images, paper_matrix
 from bench.core.errors import BenchError
+from bench.data.cards import list_cards
+from bench.experiments.matrices import Overrides, expand, get_matrix
+from bench.protocols import get_profile, get_protocol
 from bench.registry import use_plugin_files
 
 ROW = {
     "method": "unet",
+    "form": "",
     "title": "UNet",
     "trainable_params": 14_751_873,
     "total_params": 14_751_873,
@@ -33,6 +38,7 @@ ROW = {
 }
 GAP = {key: None for key in ROW} | {
     "method": "big",
+    "form": "",
     "device": "cpu",
     "threads": 2,
     "precision": "fp32",
@@ -149,6 +155,53 @@ def test_the_table_shows_gaps_and_their_reasons():
     assert lines[-1] == "[1] big: killed, most often for want of memory."
     assert "Weights are random" in lines[5]
     assert "steps of 8 images" in lines[5]
+
+
+def test_the_two_forms_of_a_method_on_a_tokenizer_are_told_apart():
+    rows = [
+        ROW | {"method": "gms", "title": "GMS", "form": form} for form in ("released", "project")
+    ]
+    text = to_markdown(pd.DataFrame(rows)).splitlines()
+    assert text[2].startswith("| GMS, as released [1] |")
+    assert text[3].startswith("| GMS [2] |")
+    assert "[1] GMS, as released: form released: the tokenizer as published" in "\n".join(text)
+
+
+def test_a_method_on_a_tokenizer_is_measured_in_both_forms(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        efficiency,
+        "_in_own_process",
+        lambda job, limit: asked.append(job["form"]) or {"remarks": []},
+    )
+    frame = measure_methods(["unet", "gms"], precision="bf16")
+    assert asked == ["", "released", "project"]
+    assert frame["precision"].tolist() == ["bf16", "fp32", "bf16"]
+
+
+def test_the_papers_matrix_by_measured_rates():
+    """UNet's five trainings take their images over 3.5 a second; its released form counts nowhere."""
+    found = paper_matrix(pd.DataFrame([ROW, GAP, ROW | {"form": "released", "method": "gms"}]))
+    assert found.cells == 5 and found.of > 60
+    images = 5 * 3600 / found.per_hour * 3.5 / 5
+    assert found.hours * 3600 * 3.5 == pytest.approx(5 * images)
+    assert "gms" in found.missing and "unet" not in found.missing
+    twice = paper_matrix(pd.DataFrame([ROW | {"train_images_per_second": 7.0}]))
+    assert twice.per_hour == pytest.approx(2 * found.per_hour)
+
+
+def test_images_of_a_cell_are_those_of_its_recipe_on_its_dataset():
+    """GMS on BUS: 80 % of 163 cases are 130, in 16 batches of 8, for 1000 epochs."""
+    requests = expand(
+        get_matrix("in-domain"), Overrides(methods=("gms",), datasets=("bus",)),
+        get_protocol("clean"), get_profile("paper"),
+    )  # fmt: skip
+    cards = {card.name: card for card in list_cards()}
+    assert _images(requests[0], cards["bus"]) == 16 * 8 * 1000
+
+
+def test_no_measured_method_of_the_matrix_is_said():
+    assert "no method of it was measured" in paper_matrix(pd.DataFrame([GAP])).words
 
 
 def test_partial_inference_and_another_size_are_footnotes():

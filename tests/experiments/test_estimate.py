@@ -6,7 +6,7 @@ import pytest
 from records import cell
 from requests_of_tests import request
 
-from bench.experiments.estimate import Expectation
+from bench.experiments.estimate import Expectation, measured
 from bench.experiments.identity import Resolution
 from bench.experiments.runner import Task
 from bench.recipes import Recipe
@@ -68,3 +68,23 @@ def test_another_dataset_is_better_than_nothing(task, tmp_path):
 def test_cells_of_another_kind_say_nothing(task, tmp_path, changes):
     stored = [cell(tmp_path, **({"method": "unet", "provenance": spent(10)} | changes))]
     assert guess(task, stored) is None
+
+
+PAGE = """method,form,train_images_per_second,network_side,precision
+gms,project,9.0,96,fp32
+unet,released,8.0,96,fp32
+unet,,7.0,96,bf16
+unet,,6.0,224,fp32
+unet,,,96,fp32
+unet,,4.0,96,fp32
+"""
+
+
+def test_an_efficiency_page_gives_the_time_where_no_cell_is_stored(task, tmp_path):
+    """200 images at 4 a second; rows of other methods, forms, precisions and sizes say nothing."""
+    (tmp_path / "efficiency-cpu.csv").write_text(PAGE)
+    found = measured(task, 200, tmp_path, "cpu")
+    assert (found.seconds, found.basis) == (50, "bench measure, no validation")
+    assert measured(task, 200, tmp_path, "cuda:0") is None
+    (tmp_path / "efficiency-cpu.csv").write_text(PAGE.replace("unet,,4.0", "unet,,"))
+    assert measured(task, 200, tmp_path, "cpu") is None

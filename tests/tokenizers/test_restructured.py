@@ -44,7 +44,9 @@ def test_the_parameters_and_their_names_stay():
     layer = conv(6, 4)
     doubled = DoublingConv(layer)
     assert doubled.state_dict().keys() == {"conv.weight", "conv.bias"}
-    assert sum(p.numel() for p in doubled.parameters()) == sum(p.numel() for p in layer.parameters())
+    assert sum(p.numel() for p in doubled.parameters()) == sum(
+        p.numel() for p in layer.parameters()
+    )
 
 
 @pytest.mark.parametrize(
