@@ -33,7 +33,7 @@ from bench.tokenizers.builtin import SD_VAE_CONFIG
 from bench.tokenizers.half import HalfTokenizer
 from bench.training.engine import Engine
 from bench.training.losses import soft_dice_loss
-from methods.gms import GMS, SUPERVISED, GMSSettings
+from methods.gms import GMS, GMSSettings
 
 GOALS = {"three": 5.0, "one": 16.0}
 LEAST_COSINE = 0.999

@@ -7,8 +7,8 @@ import pytest
 
 from bench import registry
 from bench.conformance import measure as efficiency
-from bench.conformance.measure import measure_methods, to_markdown, write_efficiency
 from bench.conformance.matrix_time import _images, paper_matrix
+from bench.conformance.measure import measure_methods, to_markdown, write_efficiency
 from bench.core.errors import BenchError
 from bench.data.cards import list_cards
 from bench.experiments.matrices import Overrides, expand, get_matrix

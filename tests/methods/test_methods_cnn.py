@@ -124,37 +124,35 @@ def test_multiresunet_normalises_its_single_logit():
     assert float(logits.detach().std(correction=0)) == pytest.approx(1, abs=1e-2)
 
 
-class AsReleased:
-    """ACC-UNet's mixtures of scales in the released form: enlarge, stack, convolve."""
+def stacked(maps: list[torch.Tensor]) -> torch.Tensor:
+    """The versions of a channel lie side by side."""
+    return torch.stack(maps, dim=2).flatten(1, 2)
 
-    @staticmethod
-    def stacked(maps: list[torch.Tensor]) -> torch.Tensor:
-        """The versions of a channel lie side by side."""
-        return torch.stack(maps, dim=2).flatten(1, 2)
 
-    @staticmethod
-    def aggregate(self, x):
-        scales = [2**i for i in range(1, self.k)]
-        means = [F.interpolate(F.avg_pool2d(x, s), scale_factor=s) for s in scales]
-        peaks = [F.interpolate(F.max_pool2d(x, s), scale_factor=s) for s in scales]
-        return self.mix(AsReleased.stacked([x, *means, *peaks]))
+def released_aggregate(self, x):
+    """Enlarge, stack, convolve."""
+    scales = [2**i for i in range(1, self.k)]
+    means = [F.interpolate(F.avg_pool2d(x, s), scale_factor=s) for s in scales]
+    peaks = [F.interpolate(F.max_pool2d(x, s), scale_factor=s) for s in scales]
+    return self.mix(stacked([x, *means, *peaks]))
 
-    @staticmethod
-    def level(self, i, levels):
-        sized = []
-        for j, x in enumerate(levels):
-            for _ in range(abs(j - i)):
-                x = F.interpolate(x, scale_factor=2) if j > i else F.avg_pool2d(x, 2)
-            sized.append(x)
-        gathered = F.leaky_relu(self.gather_norms[i](self.gathers[i](torch.cat(sized, 1))))
-        merged = self.merges[i](AsReleased.stacked([gathered, levels[i]])) + levels[i]
-        return self.excites[i](F.leaky_relu(self.merge_norms[i](merged)))
+
+def released_level(self, i, levels):
+    """Bring to one size, stack, convolve."""
+    sized = []
+    for j, x in enumerate(levels):
+        for _ in range(abs(j - i)):
+            x = F.interpolate(x, scale_factor=2) if j > i else F.avg_pool2d(x, 2)
+        sized.append(x)
+    gathered = F.leaky_relu(self.gather_norms[i](self.gathers[i](torch.cat(sized, 1))))
+    merged = self.merges[i](stacked([gathered, levels[i]])) + levels[i]
+    return self.excites[i](F.leaky_relu(self.merge_norms[i](merged)))
 
 
 @pytest.fixture
 def as_released(monkeypatch):
-    monkeypatch.setattr(acc_unet.Aggregate, "forward", AsReleased.aggregate)
-    monkeypatch.setattr(acc_unet.MultiLevelCompilation, "_level", AsReleased.level)
+    monkeypatch.setattr(acc_unet.Aggregate, "forward", released_aggregate)
+    monkeypatch.setattr(acc_unet.MultiLevelCompilation, "_level", released_level)
 
 
 def acc_unet_run() -> tuple[torch.Tensor, torch.Tensor]:
