@@ -15,6 +15,7 @@ Upstream: kiharalab/ACC-UNet@d2bbae4 (GPL-3.0), read for facts only; the code he
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -77,11 +78,11 @@ class ConvExcite(nn.Sequential):
     @property
     def conv(self) -> nn.Conv2d:
         """The 1x1 convolution."""
-        return self[0][0]
+        return cast(nn.Conv2d, cast(ConvUnit, self[0])[0])
 
     def after(self, mixed: Tensor) -> Tensor:
         """What follows the convolution, for one that was done in parts."""
-        return self[1](after_conv(self[0], mixed))
+        return self[1](after_conv(cast(ConvUnit, self[0]), mixed))
 
 
 class Aggregate(nn.Module):
@@ -96,7 +97,7 @@ class Aggregate(nn.Module):
         self.mix = conv_leaky((2 * k - 1) * in_channels, out_channels, kernel=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        conv = self.mix[0]
+        conv = cast(nn.Conv2d, self.mix[0])
         kernels = versions(conv, 2 * self.k - 1)
         mixed = F.conv2d(x, kernels[0], conv.bias) + double(self._pooled(x, x, kernels, 1))
         return after_conv(self.mix, mixed)
@@ -172,7 +173,7 @@ class MultiLevelCompilation(nn.Module):
 
     def _level(self, i: int, levels: list[Tensor]) -> Tensor:
         gathered = F.leaky_relu(self.gather_norms[i](self._gathered(i, levels)))
-        merge = self.merges[i]
+        merge = cast(ConvExcite, self.merges[i])
         new, old = versions(merge.conv, 2)
         mixed = F.conv2d(gathered, new, merge.conv.bias) + F.conv2d(levels[i], old)
         merged = merge.after(mixed) + levels[i]
@@ -180,7 +181,7 @@ class MultiLevelCompilation(nn.Module):
 
     def _gathered(self, i: int, levels: list[Tensor]) -> Tensor:
         """All levels brought to level i's size, by 2x2 means or nearest doubling, and mixed."""
-        gather = self.gathers[i]
+        gather = cast(ConvExcite, self.gathers[i])
         kernels = gather.conv.weight.split([x.shape[1] for x in levels], dim=1)
         below = None
         for j in range(len(levels) - 1, i, -1):

@@ -108,13 +108,14 @@ class TinyTokenizer(_Autoencoder):
         self.freeze()
 
     def restructure(self) -> None:
-        *layers, last = _with_doubling(list(self.layers))
+        *layers, conv_out = _with_doubling(list(self.layers))
+        last = cast(nn.Conv2d, conv_out)
         self.colours, self.mean_colour = last, averaged(last)
         # Without blocks at full size, the last two convolutions follow each other directly.
         if isinstance(layers[-1], DoublingConv) and layers[-1].conv.bias is None:
             doubling = layers.pop()
             self.colours = nn.Sequential(doubling, last)
-            first, second = joined(doubling.conv, averaged(last))
+            first, second = joined(cast(nn.Conv2d, doubling.conv), averaged(last))
             self.mean_colour = nn.Sequential(DoublingConv(first), second)
         self.layers = nn.Sequential(*layers)
 

@@ -2,9 +2,14 @@
 
 from types import SimpleNamespace
 
+import pytest
+import torch
 from requests_of_tests import request
 
-from bench.experiments.context import CellContext
+from bench.experiments.context import CellContext, built
+from bench.experiments.resolve import resolve
+from bench.tokenizers.half import HalfTokenizer
+from bench.training.engine import Engine
 
 
 class Recorder:
@@ -38,3 +43,16 @@ def test_by_default_all_are_pillows():
     cell = context()
     assert cell.data.arrays == cell.arrays("busi") == ("busi", 96, "pillow")
     assert cell.data.target == cell.target("busi") == ("busi", 64, "pillow")
+
+
+@pytest.mark.parametrize(
+    "precision, weights, rounded",
+    [("bf16", "bf16", True), ("bf16", "fp32", False), ("fp32", "bf16", False)],
+)
+def test_a_profile_may_round_its_tokenizers(precision, weights, rounded):
+    asked = request(method="gms", profile__precision=precision, profile__tokenizer_weights=weights)
+    spec, settings, resolution = resolve(asked, 8)
+    engine = Engine(torch.device("cpu"), precision)
+    method, tokenizer = built(asked, spec, settings, resolution, engine)
+    assert isinstance(tokenizer, HalfTokenizer) is rounded
+    assert method.tokenizer is tokenizer

@@ -72,6 +72,19 @@ def test_another_tokenizer_is_another_training():
     assert differences(inputs_of(request(method="gms")), inputs_of(with_vq)) == ("tokenizer",)
 
 
+def test_rounded_tokenizer_weights_count_where_they_are_rounded():
+    def inputs(method, precision, weights):
+        return inputs_of(
+            request(method=method, profile__precision=precision, profile__tokenizer_weights=weights)
+        )
+
+    assert differences(inputs("gms", "bf16", "fp32"), inputs("gms", "bf16", "bf16")) == (
+        "tokenizer",
+    )
+    assert inputs("gms", "fp32", "bf16") == inputs("gms", "fp32", "fp32")
+    assert inputs("unet", "bf16", "bf16") == inputs("unet", "bf16", "fp32")
+
+
 def test_a_method_without_a_tokenizer_has_none_in_its_identity():
     assert inputs_of(request(method="unet"))["tokenizer"] == ""
 
