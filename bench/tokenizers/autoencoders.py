@@ -32,6 +32,7 @@ class _Autoencoder(FrozenTokenizer):
             block.upsamplers = nn.ModuleList(layers) or None
         self.colours, self.mean_colour = decoder.conv_out, averaged(decoder.conv_out)
         decoder.conv_out = nn.Identity()
+        self.freeze()  # new modules start in training mode
 
     def decode(self, latents: Tensor) -> Tensor:
         return self._in_unit(self.colours(self._before_colours(latents)))
@@ -118,6 +119,7 @@ class TinyTokenizer(_Autoencoder):
             first, second = joined(cast(nn.Conv2d, doubling.conv), averaged(last))
             self.mean_colour = nn.Sequential(DoublingConv(first), second)
         self.layers = nn.Sequential(*layers)
+        self.freeze()  # new modules start in training mode
 
     def encode(self, images: Tensor) -> Tensor:
         return wide(self.model.encode(self._pictures(images)).latents) * self.scale
@@ -175,7 +177,7 @@ class VQTokenizer(_Autoencoder):
         return self._tokens(wide(self.model.encode(self._pictures(images)).latents))
 
     def decode_tokens(self, tokens: Tensor) -> Tensor:
-        return self._in_unit(self.colours(self._painted(self._embeddings(tokens))))
+        return self._paint(self._embeddings(tokens))
 
     def _before_colours(self, latents: Tensor) -> Tensor:
         raw = wide(latents) / self.scale
@@ -191,6 +193,9 @@ class VQTokenizer(_Autoencoder):
 
     def _embeddings(self, tokens: Tensor) -> Tensor:
         return wide(self.model.quantize.embedding(tokens)).permute(0, 3, 1, 2)
+
+    def _paint(self, raw: Tensor) -> Tensor:
+        return self._in_unit(self.colours(self._painted(raw)))
 
     def _painted(self, raw: Tensor) -> Tensor:
         # Not model.decode(): with some configs it would take `raw` for indices.
