@@ -3,7 +3,7 @@
 # eager and compiled, both memory layouts), the efficiency page, the GMS step in ms per image, cells
 # per hour one at a time and packed, then GlaS at 224 px.
 #
-#   benchmarks/gpu.sh [--dry-run] [--device cuda] [--data DIR] [--work DIR] [--jobs N]
+#   benchmarks/gpu.sh [--dry-run] [--device cuda] [--data DIR] [--work DIR] [--jobs N|auto]
 #
 # --dry-run: print the commands. --data: prepared datasets; without it GlaS is left out. --work:
 # cells, logs and times, default results/gpu. --jobs: cells at a time where they are packed.
@@ -13,7 +13,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
-dry_run=false device=cuda data="" work=results/gpu jobs=4
+dry_run=false device=cuda data="" work=results/gpu jobs=auto
 while [ $# -gt 0 ]; do
   case "$1" in
     --dry-run) dry_run=true ;;

@@ -45,7 +45,7 @@ def test_every_bench_command_is_understood(monkeypatch):
         "packed", "glas",
     ]  # fmt: skip
     assert asked["compiled"]["compile_"] is True and asked["contiguous"]["channels_last"] is False
-    assert (asked["one-at-a-time"]["jobs"], asked["packed"]["jobs"]) == (1, 3)
+    assert (asked["one-at-a-time"]["jobs"], asked["packed"]["jobs"]) == ("1", "3")
     assert asked["glas"]["data"] == Path("prepared")
     assert {options["device"] for options in asked.values()} == {"cuda"}
     profiles = {options["profile"] for options in asked.values() if options.get("profile")}

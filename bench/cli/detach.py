@@ -27,7 +27,7 @@ def detach(results: Path) -> None:
         )
     console.print(
         f"Process {process.pid} runs it in the background.\n"
-        f"Watch it: bench watch --results {shlex.quote(str(results))}\n"
+        f"Watch it: `bench watch --results {shlex.quote(str(results))}`\n"
         f"What it prints: {log}\n"
         f"Stop it, its trainings stored: kill -INT {process.pid}",
         highlight=False, markup=False, soft_wrap=True,

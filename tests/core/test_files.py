@@ -38,7 +38,7 @@ def test_a_full_disk_is_one_clear_message_and_no_file(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_ends_a_command_in_one_message(monkeypatch, capsys):
-    def full():
+    def full(**options):
         raise OSError(errno.ENOSPC, "No space left on device", "table.png")
 
     monkeypatch.setattr("bench.cli.app.app", full)
@@ -47,7 +47,7 @@ def test_a_full_disk_ends_a_command_in_one_message(monkeypatch, capsys):
     assert stopped.value.code == 2
     said = capsys.readouterr().err
     assert said.startswith("bench: cannot write table.png: the disk is full. Free some space")
-    monkeypatch.setattr("bench.cli.app.app", Path("/no/such/file").read_bytes)
+    monkeypatch.setattr("bench.cli.app.app", lambda **options: Path("/no/such/file").read_bytes())
     with pytest.raises(FileNotFoundError):  # a fault of ours keeps its traceback
         main()
 

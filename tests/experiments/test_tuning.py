@@ -347,7 +347,7 @@ def test_a_trial_stops_after_the_batch_that_reaches_its_images(tmp_path, without
     assert tried.epoch in (1, 2)
     again = run_job(job, lambda event: None)
     assert again == tried  # it ended: nothing is trained again
-    assert sorted(path.name for path in job.folder.iterdir()) == [".lock", "trial.json"]
+    assert sorted(path.name for path in job.folder.iterdir()) == ["trial.json"]
 
 
 def test_a_trial_that_fails_is_an_outcome(tmp_path, without_test_images):

@@ -22,7 +22,7 @@ SEARCH = ("--datasets", "busi", "--trials", 3, "--budget", 24, *SMOKE)
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory):
     """A method of two convolutions that takes its time, and one that fails in training."""
-    from conftest import TINY
+    from plugin_doubles import TINY
 
     slow = TINY.replace(
         "        factor =",

@@ -473,7 +473,9 @@ def test_11_a_part_of_a_dataset_is_told_in_table_csv_and_figure(tmp_path, monkey
     )
     assert rows[0]["selected_on"] == "validation cases of busi"
     remarks = []
-    monkeypatch.setattr(plots, "_block_figures", lambda data, remark: remarks.append(remark) or [])
+    monkeypatch.setattr(
+        plots, "_block_figures", lambda data, remark, *rest: remarks.append(remark) or []
+    )
     rebuilt(tmp_path)
     assert (
         "Data: BUSI: 98 of 647 published cases; BUS: rescaled copy (at most 80 x 60 px, published 160 "

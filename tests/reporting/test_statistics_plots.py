@@ -95,10 +95,10 @@ def test_long_names_of_datasets_and_references_have_room():
         assert_nothing_is_clipped(blob_figure(columns, "dsc", "Ranks", "Remark."))
         figure = cases_figure(column, "dsc", "Cases", "Remark. " * 60)
         assert_nothing_is_clipped(figure)
-    heading, label = (
-        text.get_window_extent() for text in (figure._suptitle, figure.axes[0].yaxis.label)
-    )
-    assert label.y1 < heading.y0
+        figure.draw_without_rendering()
+        heading, label = figure._suptitle, figure.axes[0].yaxis.label
+        assert label.get_text() == "method minus\ngms\n(points)"
+        assert label.get_window_extent().y1 < heading.get_window_extent().y0
 
 
 def test_cases_are_drawn_as_differences_over_means(found):

@@ -47,6 +47,7 @@ DEFAULTS = {
     "foreground_share": 0.0,
     "patience": None,
     "on_dataset": {},
+    "tuned": None,
 }
 
 
