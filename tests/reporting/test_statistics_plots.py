@@ -109,7 +109,7 @@ def test_cases_are_drawn_as_differences_over_means(found):
     points = figure.axes[0].collections[0].get_offsets()
     unet, gms = (own[label].values.mean(axis=0) for label in ("unet", "gms"))
     assert np.allclose(points, np.stack([(unet + gms) / 2, unet - gms], axis=1))
-    assert "unet: better in 0 %" in words(figure)
+    assert "unet\nbetter in 0 %" in words(figure)
 
 
 def test_no_figure_of_cases_without_a_reference(found):

@@ -152,7 +152,7 @@ def cases_figure(column: ColumnStatistics, metric: str, title: str, remark: str)
         return None
     wide = min(4 if len(shown) <= 12 else 5, len(shown))
     high = math.ceil(len(shown) / wide)
-    figure = new_figure(1.75 * wide + 0.4, 1.65 * high + 0.4, title, remark)
+    figure = new_figure(1.75 * wide + 0.4, 1.8 * high + 0.4, title, remark)
     grid = figure.subplots(high, wide, squeeze=False, sharex=True, sharey=True).ravel()
     for axes, (label, found) in zip(grid, shown, strict=False):
         _bland_altman(axes, one.sample, label, column.reference, found)
@@ -197,4 +197,6 @@ def _bland_altman(
         axes.axhline(
             gap.mean() + side * gap.std(ddof=1), color="#777777", linewidth=0.8, linestyle=":"
         )
-    axes.set_title(f"{label}: better in {100 * found.better.value:.0f} %", fontsize=7.5)
+    axes.set_title(
+        f"{wrapped(label, 26)}\nbetter in {100 * found.better.value:.0f} %", fontsize=7.5
+    )
