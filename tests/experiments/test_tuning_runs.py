@@ -94,6 +94,7 @@ def test_figures_stand_beside_the_study_and_nothing_is_stored_as_a_cell(searched
     assert weights == []
 
 
+@pytest.mark.heavy  # 34 s; test_tuning.py stops searches at every point without a process
 def test_a_search_that_is_killed_and_resumed_is_the_same_study(
     searched, plugin, words, tmp_path, cache
 ):
