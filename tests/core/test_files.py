@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
-from bench.core.disk import disk_errors
+from bench.core.disk import STALE_SECONDS, disk_errors, scratch
 from bench.core.errors import BenchError, unknown_name
 from bench.core.files import atomic_open, digest, file_digest, write_json, write_text
 
@@ -70,3 +70,22 @@ def test_unknown_names_get_the_nearest_and_the_list():
     assert text == (
         "No dataset named 'bussi'. Did you mean 'busi'? Known: bus, busi, glas. Add a card."
     )
+
+
+def test_a_folder_for_building_survives_one_that_another_process_removes(tmp_path, monkeypatch):
+    """Two workers build the same arrays: one lists the other's folder, which is gone by the next line."""
+    gone = tmp_path / ".arrays.building-gone"
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: [gone])
+    with scratch(tmp_path, "arrays") as folder:
+        assert folder.is_dir() and folder.parent == tmp_path
+    assert not folder.exists()
+
+
+def test_a_folder_that_a_killed_process_left_goes_after_a_day(tmp_path):
+    left, fresh = (tmp_path / f".arrays.building-{name}" for name in ("left", "fresh"))
+    for folder in (left, fresh):
+        folder.mkdir()
+    before = left.stat().st_mtime - STALE_SECONDS - 60
+    os.utime(left, (before, before))
+    with scratch(tmp_path, "arrays"):
+        assert not left.exists() and fresh.exists()
